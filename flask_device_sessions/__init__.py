@@ -1,0 +1,37 @@
+"""See every device that is signed in, sign any of them out, know why each session ended."""
+
+from __future__ import annotations
+
+from .decorators import allow_anonymous
+from .errors import (
+    ConfigError,
+    DeviceSessionsError,
+    SchemaError,
+    SessionLimitReached,
+    StoreUnavailable,
+)
+from .extension import DeviceSessions
+from .models import END_REASONS, DeviceMixin, DeviceSessionMixin, SessionEventMixin
+from .proxies import current_session
+from .signals import device_first_seen, session_ended, session_rotated, session_started
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "END_REASONS",
+    "ConfigError",
+    "DeviceMixin",
+    "DeviceSessionMixin",
+    "DeviceSessions",
+    "DeviceSessionsError",
+    "SchemaError",
+    "SessionEventMixin",
+    "SessionLimitReached",
+    "StoreUnavailable",
+    "allow_anonymous",
+    "current_session",
+    "device_first_seen",
+    "session_ended",
+    "session_rotated",
+    "session_started",
+]

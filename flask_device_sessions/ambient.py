@@ -1,0 +1,34 @@
+"""What is current: filled in by the HTTP edge, asked by the models, which know no Flask.
+
+Outside an app the answers are the defaults: default settings, no current session.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from .config import Settings
+
+
+@dataclass
+class Ambient:
+    """Two questions and who answers them.
+
+    Attributes:
+        settings: the settings of the app that is running.
+        session_id: the id of the session of the request that is running, if any.
+    """
+
+    settings: Callable[[], Settings]
+    session_id: Callable[[], uuid.UUID | None]
+
+
+ambient = Ambient(settings=Settings, session_id=lambda: None)
+
+
+def utc_now() -> datetime:
+    """Return the time as an aware UTC datetime: the one clock of this package."""
+    return datetime.now(timezone.utc)

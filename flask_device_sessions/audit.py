@@ -1,0 +1,143 @@
+"""The audit trail: one insert-only way in, and a chain that shows tampering.
+
+Each event carries an HMAC over its content and over the HMAC of the person's event before it,
+under a key that the database does not hold. Whoever can write to the database, but lacks the
+key, cannot change, remove or reorder events unseen. The chain is per person, so that people do
+not wait for each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from .clients import Client
+from .errors import DeviceSessionsError
+from .ids import new_id
+from .store import Store
+
+#: Every action an event can have, with what it says. The signal of the same name, where there
+#: is one, is sent when the event is committed.
+ACTIONS = {
+    "session_started": "A browser signed in; detail: method, new_device.",
+    "session_ended": "A session ended; detail: reason.",
+    "session_confirmed": "The password was checked again; the session got a new secret.",
+    "session_rotated": "The session got a new secret.",
+    "device_first_seen": "This person's first sign-in from that browser.",
+    "device_renamed": "The person named the device; detail: name.",
+}
+
+
+class NoSuchUser(DeviceSessionsError):
+    """The person was deleted while their session was being changed."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What happened, before it becomes a row.
+
+    Attributes:
+        action: one of :data:`ACTIONS`.
+        session: the session concerned, if one is.
+        device: the device concerned, if one is.
+        detail: JSON values; never a secret.
+    """
+
+    action: str
+    session: Any = None
+    device: Any = None
+    detail: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def device_id(self) -> Any:
+        """The id of the device, or of the session's."""
+        if self.device is not None:
+            return self.device.id
+        return None if self.session is None else self.session.device_id
+
+
+class Trail:
+    """Writes one app's events.
+
+    Args:
+        store: where they go.
+        key: the secret of the chain.
+    """
+
+    def __init__(self, store: Store, key: bytes) -> None:
+        self._store = store
+        self._key = key
+
+    def record(
+        self,
+        user_id: Any,
+        entries: Sequence[Entry],
+        client: Client,
+        address: str | None,
+        now: datetime,
+    ) -> None:
+        """Insert events of one person, chained to the newest, in the running unit.
+
+        Args:
+            user_id: whose sessions changed; locked by this unit.
+            entries: what happened, in order.
+            client: who asked for it.
+            address: the client's address in the form that may be stored.
+            now: when.
+
+        Raises:
+            NoSuchUser: the person is gone; the unit must not go on.
+        """
+        last = self._store.find_last_event(user_id)
+        if last is None:
+            raise NoSuchUser(f"There is no user {user_id!r} any more.")
+        sequence, mac = last
+        rows = []
+        for entry in entries:
+            sequence += 1
+            row = _row(user_id, entry, client, address, now) | {"sequence": sequence}
+            mac = row["mac"] = self._mac(row, mac)
+            rows.append(row)
+        self._store.add_events(rows)
+
+    def _mac(self, row: dict[str, Any], previous: str) -> str:
+        """Return the HMAC-SHA-256 (hex) of an event after the one whose MAC is ``previous``."""
+        content = [previous, *(row[name] for name in _CHAINED)]
+        text = json.dumps(content, default=str, sort_keys=True, ensure_ascii=True)
+        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
+
+
+#: What the MAC covers, in this order: all that an event says.
+_CHAINED = (
+    "id",
+    "user_id",
+    "sequence",
+    "session_id",
+    "device_id",
+    "action",
+    "created_at",
+    "ip_address",
+    "user_agent",
+    "detail",
+)
+
+
+def _row(
+    user_id: Any, entry: Entry, client: Client, address: str | None, now: datetime
+) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "user_id": user_id,
+        "session_id": None if entry.session is None else entry.session.id,
+        "device_id": entry.device_id,
+        "action": entry.action,
+        "created_at": now,
+        "ip_address": address,
+        "user_agent": client.user_agent,
+        "detail": entry.detail,
+    }

@@ -1,0 +1,268 @@
+"""The settings: each key with its type, its default and one sentence, read once and frozen.
+
+``docs/configuration.md`` lists the same; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from .errors import ConfigError
+
+PREFIX = "DEVICE_SESSIONS_"
+
+
+class Profile(NamedTuple):
+    """Longest life and longest pause of a session at an assurance level."""
+
+    lifetime: timedelta
+    idle_timeout: timedelta | None
+
+
+#: NIST SP 800-63B-4 (2025), sections 2.1.3, 2.2.3 and 2.3.3: reauthentication limits.
+PROFILES = {
+    "AAL1": Profile(timedelta(days=30), None),
+    "AAL2": Profile(timedelta(hours=24), timedelta(hours=1)),
+    "AAL3": Profile(timedelta(hours=12), timedelta(minutes=15)),
+}
+
+Check = Callable[[Any], bool]
+
+
+class _Kind(NamedTuple):
+    """What a value must be, in words and as a check."""
+
+    words: str
+    check: Check
+
+
+def _one_of(*values: object) -> _Kind:
+    words = ", ".join(repr(value) for value in values)
+    return _Kind(f"one of {words}", lambda value: any(value is v or value == v for v in values))
+
+
+def _optional(kind: _Kind) -> _Kind:
+    return _Kind(f"{kind.words}, or None", lambda value: value is None or kind.check(value))
+
+
+_TEXT = _Kind("a non-empty str", lambda value: isinstance(value, str) and value != "")
+_BOOL = _Kind("True or False", lambda value: isinstance(value, bool))
+_PATH = _Kind(
+    'a str that starts with "/"', lambda value: isinstance(value, str) and value.startswith("/")
+)
+_DURATION = _Kind(
+    "a positive timedelta",
+    lambda value: isinstance(value, timedelta) and value > timedelta(0),
+)
+_LIMIT = _Kind(
+    "an int of at least 1, or a callable that takes the user",
+    lambda value: callable(value) or (type(value) is int and value >= 1),
+)
+_USER_MODEL = _Kind(
+    "a model class or its name", lambda value: isinstance(value, (str, type)) and value != ""
+)
+
+
+def _setting(default: Any, kind: _Kind, doc: str) -> Any:
+    return field(default=default, metadata={"kind": kind, "doc": doc})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every key an app may set, without its ``DEVICE_SESSIONS_`` prefix and in lower case."""
+
+    user_model: str | type = _setting(
+        "User", _USER_MODEL, "The app's user model: the class, or its name."
+    )
+    identifier_field: str = _setting(
+        "email", _TEXT, "The attribute of the user model that people sign in with."
+    )
+    url_prefix: str | None = _setting(
+        None, _optional(_PATH), "Where the pages live; None is the root of the app."
+    )
+    pages: bool = _setting(True, _BOOL, "Register the pages (login, logout, devices).")
+    after_login: str = _setting(
+        "/", _TEXT, "Endpoint or path to go to after a sign-in without `next`."
+    )
+    after_logout: str | None = _setting(
+        None,
+        _optional(_TEXT),
+        "Endpoint or path to go to after a sign-out; None is the login page.",
+    )
+    require_login: bool = _setting(
+        False, _BOOL, "Every view needs a session unless it is marked `@allow_anonymous`."
+    )
+    cookie_name: str | None = _setting(
+        None,
+        _optional(_TEXT),
+        "Name of the session cookie; None is `__Host-device_session` where the browser allows "
+        "that prefix (secure, path `/`, no domain), else `device_session`.",
+    )
+    cookie_secure: bool | None = _setting(
+        None,
+        _optional(_BOOL),
+        "Send the cookies over HTTPS only; None is true unless the app is in debug or testing.",
+    )
+    cookie_domain: str | None = _setting(
+        None, _optional(_TEXT), "Domain of the cookies; None is this host alone."
+    )
+    cookie_path: str = _setting("/", _PATH, "Path of the cookies.")
+    cookie_samesite: str = _setting(
+        "Lax", _one_of("Lax", "Strict", "None"), "SameSite attribute of the cookies."
+    )
+    remember: bool | str = _setting(
+        "ask",
+        _one_of("ask", True, False),
+        "Whether the cookie outlives the browser: the person is asked, always, or never.",
+    )
+    lifetime: timedelta | None = _setting(
+        timedelta(days=30),
+        _optional(_DURATION),
+        "Absolute life of a session from its sign-in; activity never extends it.",
+    )
+    idle_timeout: timedelta | None = _setting(
+        timedelta(days=14), _optional(_DURATION), "A session without activity this long ends."
+    )
+    profile: str | None = _setting(
+        None,
+        _optional(_one_of(*PROFILES)),
+        "Preset of LIFETIME and IDLE_TIMEOUT after NIST SP 800-63B-4.",
+    )
+    touch_interval: timedelta = _setting(
+        timedelta(minutes=5),
+        _DURATION,
+        "How stale `last_active_at` may get before a request writes it; "
+        "at most a tenth of IDLE_TIMEOUT is used.",
+    )
+    freshness: timedelta = _setting(
+        timedelta(minutes=10), _DURATION, "How long a password check counts as fresh."
+    )
+    max_per_user: int | Callable[[Any], int | None] | None = _setting(
+        5, _optional(_LIMIT), "Live browser sessions per user: int, callable of the user, or None."
+    )
+    limit_policy: str = _setting(
+        "evict",
+        _one_of("evict", "refuse"),
+        "At the limit: end the least recently active session, or refuse the new one.",
+    )
+    ip_storage: str = _setting(
+        "full",
+        _one_of("full", "truncate", "hash", "none"),
+        "What is kept of addresses: all, their network, a keyed hash of it, or nothing.",
+    )
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Settings:
+        """Read and check every ``DEVICE_SESSIONS_`` key of an app's config.
+
+        Raises:
+            ConfigError: an unknown key, or a value of the wrong kind.
+        """
+        given = {
+            key.removeprefix(PREFIX).lower(): value
+            for key, value in config.items()
+            if key.startswith(PREFIX)
+        }
+        for name, value in given.items():
+            cls._check(name, value)
+        settings = cls(**given)._with_profile(given)
+        settings._check_together()
+        return settings
+
+    @property
+    def effective_touch_interval(self) -> timedelta:
+        """:attr:`touch_interval`, shortened so that the idle limit stays sharp."""
+        if self.idle_timeout is None:
+            return self.touch_interval
+        return min(self.touch_interval, self.idle_timeout / 10)
+
+    def limit_for(self, user: Any) -> int | None:
+        """Return how many live browser sessions ``user`` may have, at least 1; ``None``: any."""
+        limit = self.max_per_user
+        chosen = limit(user) if callable(limit) else limit
+        return None if chosen is None else max(1, chosen)
+
+    def is_idle(self, last_active_at: datetime, now: datetime) -> bool:
+        """Whether :attr:`idle_timeout` has passed at ``now`` since the last activity."""
+        return self.idle_timeout is not None and now - last_active_at >= self.idle_timeout
+
+    def is_fresh(self, authenticated_at: datetime, now: datetime) -> bool:
+        """Whether a password check at ``authenticated_at`` still counts at ``now``."""
+        return now - authenticated_at < self.freshness
+
+    @classmethod
+    def _check(cls, name: str, value: Any) -> None:
+        key = PREFIX + name.upper()
+        if key in NOT_YET:
+            raise ConfigError(f"{key} is not available yet: {NOT_YET[key]}. Remove it for now.")
+        kinds: dict[str, _Kind] = {f.name: f.metadata["kind"] for f in fields(cls)}
+        if name not in kinds:
+            known = ", ".join(PREFIX + other.upper() for other in kinds)
+            raise ConfigError(f"{key} is not a setting. Mistyped? The settings are: {known}.")
+        if not kinds[name].check(value):
+            raise ConfigError(f"{key} must be {kinds[name].words}, not {value!r}.")
+
+    def _with_profile(self, given: Mapping[str, Any]) -> Settings:
+        """Apply the profile; what is set beside it may only be stricter."""
+        if self.profile is None:
+            return self
+        preset = PROFILES[self.profile]
+        chosen = preset._asdict()
+        for name, ceiling in preset._asdict().items():
+            if name in given:
+                _check_ceiling(self.profile, name, given[name], ceiling)
+                chosen[name] = given[name]
+        return replace(self, **chosen)
+
+    def _check_together(self) -> None:
+        if self.cookie_samesite == "None" and self.cookie_secure is False:
+            raise ConfigError(
+                "DEVICE_SESSIONS_COOKIE_SAMESITE='None' needs DEVICE_SESSIONS_COOKIE_SECURE: "
+                "browsers drop such a cookie otherwise."
+            )
+        if (self.cookie_name or "").startswith("__Host-") and not self.allows_host_prefix(True):
+            raise ConfigError(
+                "A cookie named __Host-… must be secure, have the path / and no domain; "
+                "change DEVICE_SESSIONS_COOKIE_NAME or those settings."
+            )
+
+    def allows_host_prefix(self, secure: bool) -> bool:
+        """Whether a browser takes a ``__Host-`` cookie then (RFC 6265bis 4.1.3)."""
+        is_secure = secure if self.cookie_secure is None else self.cookie_secure
+        return is_secure and self.cookie_domain is None and self.cookie_path == "/"
+
+
+#: Keys of features that this version does not have yet: refused, so that none is silently off.
+NOT_YET: dict[str, str] = {
+    PREFIX + "API": "the JSON API comes in a later version",
+    PREFIX + "API_URL_PREFIX": "the JSON API comes in a later version",
+    PREFIX + "LOGIN_RATE_LIMIT": "login limits come in a later version",
+    PREFIX + "RATE_LIMIT_STORAGE_URI": "login limits come in a later version",
+    PREFIX + "IP_CHANGE_POLICY": "watching for address changes comes in a later version",
+    PREFIX + "GEOIP_DATABASE": "locations come in a later version",
+    PREFIX + "TOKEN_PREFIX": "bearer tokens come in a later version",
+    PREFIX + "TOKEN_LIFETIME": "bearer tokens come in a later version",
+    PREFIX + "NOTIFY_NEW_DEVICE": "mail comes in a later version",
+    PREFIX + "BASE_URL": "mail comes in a later version",
+    PREFIX + "MAIL_SENDER": "mail comes in a later version",
+    PREFIX + "ROTATE_INTERVAL": "rotation on a clock comes in a later version",
+    PREFIX + "AUDIT_KEY": "the audit chain comes in a later version",
+    PREFIX + "TRAVEL_SPEED_LIMIT": "suspicious_login comes in a later version",
+    PREFIX + "IGNORED_NETWORKS": "suspicious_login comes in a later version",
+    PREFIX + "ADMIN": "administration comes in a later version",
+    PREFIX + "RETENTION": "purge comes in a later version",
+    PREFIX + "CLI_NAME": "the command group comes in a later version",
+}
+
+
+def _check_ceiling(
+    profile: str, name: str, value: timedelta | None, ceiling: timedelta | None
+) -> None:
+    if ceiling is not None and (value is None or value > ceiling):
+        raise ConfigError(
+            f"{PREFIX}{name.upper()} is {value}, but {PREFIX}PROFILE {profile!r} allows at most "
+            f"{ceiling}. Shorten it, or leave it to the profile."
+        )

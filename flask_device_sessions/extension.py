@@ -1,0 +1,715 @@
+"""``DeviceSessions``: puts the parts together, and the verbs that apps call.
+
+A verb runs one unit of the store; what it says to the outside (signals, cookies) is handed to
+:mod:`~flask_device_sessions.transactions` and leaves after the commit.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from flask import Flask, Response, current_app, g, has_request_context, request
+
+from . import decorators, lifecycle, login, models, passwords, signals, store, transactions, web
+from .ambient import utc_now
+from .audit import NoSuchUser, Trail
+from .clients import Client
+from .config import PREFIX, Settings
+from .errors import ConfigError, DeviceSessionsError, StoreUnavailable
+from .faults import STORE_FAULTS
+from .logs import Throttled
+from .messages import why_you_are_out
+from .models import NAME_LENGTH
+from .proxies import EXTENSION, current_user
+from .signing import Purpose, Signatures
+from .text import clean
+from .tokens import SessionToken, digest_of, new_browser_id
+from .transport import COOKIE_AGE, Transport
+from .visit import Outgoing, Visit, unavailable
+
+T = TypeVar("T")
+Authenticator = TypeVar("Authenticator", bound=Callable[..., Any])
+
+_logger = logging.getLogger("flask_device_sessions")
+_touch_warning = Throttled(_logger, timedelta(minutes=1))
+
+#: Shortest SECRET_KEY outside debug and testing, in bytes: 128 bits.
+_SECRET_KEY_BYTES = 16
+
+#: Longest identifier that is looked up, in characters (RFC 5321 allows 254 for an address).
+_IDENTIFIER_LENGTH = 320
+
+
+@dataclass(frozen=True)
+class _State:
+    """One app's parts."""
+
+    settings: Settings
+    store: store.Store
+    lifecycle: lifecycle.Lifecycle
+    transport: Transport
+
+
+class DeviceSessions:
+    """Server-side sessions for Flask: listed, limited, expired, audited, ended from anywhere.
+
+    Args:
+        app: the app to put it into now; or call :meth:`init_app` later.
+        db: the Flask-SQLAlchemy object; default: the one the app is initialised with.
+        user_model: the user class; default: ``DEVICE_SESSIONS_USER_MODEL``.
+        session_model: the app's own subclass of ``DeviceSessionMixin``.
+        device_model: the app's own subclass of ``DeviceMixin``.
+        event_model: the app's own subclass of ``SessionEventMixin``.
+        mailer: not available yet.
+
+    Raises:
+        ConfigError: the app cannot work like this; the text says what to change.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        db: Any = None,
+        user_model: type[Any] | None = None,
+        session_model: type[Any] | None = None,
+        device_model: type[Any] | None = None,
+        event_model: type[Any] | None = None,
+        mailer: None = None,
+    ) -> None:
+        self._given = {
+            "db": db,
+            "user_model": user_model,
+            "session_model": session_model,
+            "device_model": device_model,
+            "event_model": event_model,
+            "mailer": mailer,
+        }
+        self._states: WeakKeyDictionary[Flask, _State] = WeakKeyDictionary()
+        self._authenticator: Callable[..., Any] | None = None
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask, **given: Any) -> None:
+        """Put the extension into an app; takes the constructor's arguments, which then win.
+
+        Raises:
+            ConfigError: the app cannot work like this; the text says what to change.
+        """
+        unknown = given.keys() - self._given.keys()
+        if unknown:
+            raise TypeError(f"init_app() got unexpected arguments: {', '.join(sorted(unknown))}")
+        if EXTENSION in app.extensions:
+            raise ConfigError(
+                "This app has a DeviceSessions already. Import and use that instance instead."
+            )
+        _check_secret_key(app)
+        state = self._make_state(app, {**self._given, **given})
+        self._states[app] = state
+        app.extensions[EXTENSION] = self
+        login.connect(app)
+        if state.settings.pages:
+            app.register_blueprint(web.make_blueprint(state.settings))
+        web.register_error_handlers(app)
+        # First of all hooks: whatever the app does before a request may ask who is calling.
+        app.before_request_funcs.setdefault(None, []).insert(0, self._before_request)
+        app.after_request(self._after_request)
+
+    def _make_state(self, app: Flask, given: dict[str, Any]) -> _State:
+        if given["mailer"] is not None:
+            raise ConfigError("mailer= is not available yet. Remove it for now.")
+        settings = Settings.from_config(app.config)
+        db = given["db"] or _find_db(app)
+        user_model = models.find_model(db.Model, given["user_model"] or settings.user_model)
+        models.primary_key_of(user_model)
+        login.check_user_model(user_model)
+        _check_identifier(user_model, settings.identifier_field)
+        parts = (given[f"{part}_model"] for part in ("session", "device", "event"))
+        built = models.build_models(db, user_model, *parts)
+        store.erase_with_user(built)
+        rows = store.Store(db.session, built)
+        transport = Transport(settings)
+        keys = transport.signatures(app)
+        rules = lifecycle.Lifecycle(
+            rows,
+            settings,
+            Trail(rows, keys.derive(Purpose.AUDIT)),
+            address_key=keys.derive(Purpose.ADDRESS),
+            is_user_active=_is_active if login.has_own_activity(user_model) else None,
+        )
+        return _State(settings, rows, rules, transport)
+
+    # -- What the running app and request are ------------------------------------------------
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the running app."""
+        return self._state.settings
+
+    @property
+    def _state(self) -> _State:
+        try:
+            return self._states[_app()]
+        except KeyError:
+            raise ConfigError(
+                "This DeviceSessions object is not initialised with the running app: "
+                "call init_app(app)."
+            ) from None
+
+    @property
+    def signatures(self) -> Signatures:
+        """Signatures under the running app's secret keys."""
+        return self._state.transport.signatures(_app())
+
+    @property
+    def is_cookie_secure(self) -> bool:
+        """Whether browsers send the session cookie over HTTPS only."""
+        return self._state.transport.is_secure(_app())
+
+    def visit(self) -> Visit:
+        """Return the state of the running request, restoring its session if need be."""
+        visit = _known_visit()
+        if visit is None:
+            visit = self._make_visit()
+            g._device_sessions_visit = visit
+            login.forget_user()
+            if not _is_static(request.endpoint):
+                self._restore(visit)
+            g.current_session = visit.session
+        return visit
+
+    # -- One request -------------------------------------------------------------------------
+
+    def _before_request(self) -> Any:
+        login.ensure_joined(_app())
+        self.visit()
+        if not self.settings.require_login or _is_open(request.endpoint):
+            return None
+        return None if current_user.is_authenticated else login.unauthorized()
+
+    def _make_visit(self) -> Visit:
+        caller = request._get_current_object()  # type: ignore[attr-defined]
+        return Visit(caller, self._state.transport.client_from(_app(), caller), utc_now())
+
+    def _restore(self, visit: Visit) -> None:
+        """Find out whether the caller's credential is good, and note their activity."""
+        state = self._state
+        token = state.transport.read_token(_app(), request)
+        if token is None:
+            return
+        try:
+            outcome = state.lifecycle.restore(token, visit.now)
+        except StoreUnavailable as fault:
+            _logger.error("Nobody can be recognised: %s", fault)
+            visit.fault, visit.session = fault, unavailable(fault)
+            return
+        if isinstance(outcome, lifecycle.Refused):
+            visit.refused = outcome
+            self._write_down_end(visit, outcome)
+            return
+        visit.found = outcome.found
+        self._touch(visit)
+        visit.enter(visit.found.session(), visit.found.id, visit.found.user_id, None)
+
+    def _touch(self, visit: Visit) -> None:
+        if visit.found is None or not self._is_idle():
+            return
+        try:
+            self._state.lifecycle.touch(visit.found, visit.client, visit.now)
+        except STORE_FAULTS as error:
+            _touch_warning.warning("Activity could not be noted: %s", error)
+
+    def _write_down_end(self, visit: Visit, refused: lifecycle.Refused) -> None:
+        """Mark the row of a session that ended by itself, unless the app has work open."""
+        found, reason = refused.found, refused.reason
+        if found is None or reason is None or not refused.is_due or not self._is_idle():
+            return
+
+        def unit() -> list[Any]:
+            ended = self._state.lifecycle.end_found(found, reason, visit.client, visit.now)
+            self._announce_ends(dict.fromkeys(ended, reason))
+            return ended
+
+        try:
+            self._state.store.run(unit)
+        except (StoreUnavailable, NoSuchUser) as error:
+            _touch_warning.warning("The end of a session could not be noted: %s", error)
+
+    def _is_idle(self) -> bool:
+        return transactions.is_idle(self._state.store.session())
+
+    def _after_request(self, response: Response) -> Response:
+        visit = _known_visit()
+        if visit is not None and not _is_static(request.endpoint):
+            self._state.transport.write(_app(), response, visit.outgoing)
+        return response
+
+    def load_user(self) -> Any | None:
+        """Return the user of the running request for Flask-Login; ``None`` is anonymous."""
+        visit = self.visit()
+        if visit.fault is not None:
+            return visit.session
+        if visit.user is None and visit.found is not None:
+            visit.user = visit.found.user()
+        return visit.user
+
+    def is_fresh(self) -> bool:
+        """Whether the current session's password check still counts."""
+        visit = self.visit()
+        session = visit.session
+        return bool(session) and self.settings.is_fresh(session.authenticated_at, visit.now)
+
+    def why_signed_out(self) -> str | None:
+        """Return a sentence on why the caller's session ended, if their cookie had one."""
+        reason = self.visit().ended_because
+        return None if reason is None else why_you_are_out(reason)
+
+    def forget_ended(self) -> None:
+        """Delete the cookie of a session that is no more; its owner has been told."""
+        visit = self.visit()
+        if visit.refused is not None:
+            visit.outgoing.is_clearing = True
+
+    # -- Signing in and out --------------------------------------------------------------------
+
+    def authenticator(self, function: Authenticator) -> Authenticator:
+        """Decorator: let ``function`` find the account instead of the look-up by identifier.
+
+        ``function(identifier)`` returns the user or ``None``, and the password is checked here
+        as always; ``function(identifier, password)`` decides by itself and returns the user who
+        may sign in, or ``None``.
+        """
+        self._authenticator = function
+        return function
+
+    def authenticate(self, identifier: str, password: str) -> Any | None:
+        """Return the user with this identifier and password, who may sign in, or ``None``.
+
+        It costs the same SQL and exactly one hash whether the account is unknown, disabled,
+        without a password, or the password is wrong (ASVS 5.0 6.3.8). A password above 4096
+        bytes is refused without a hash.
+        """
+        name = clean(identifier, _IDENTIFIER_LENGTH)
+        if not name or not passwords.is_checkable(password):
+            return None
+        was_idle = self._is_idle()
+        try:
+            user = self._find_user(name, password)
+            return user if user is not None and user.is_active else None
+        except STORE_FAULTS as error:
+            self._state.store.roll_back()
+            raise self._state.store.explain(error) from error
+        finally:
+            if was_idle:
+                self._state.store.roll_back()
+
+    def _find_user(self, name: str, password: str) -> Any | None:
+        replacement = self._authenticator
+        if replacement is not None and len(inspect.signature(replacement).parameters) > 1:
+            return replacement(name, password)
+        found, somebody = self._state.store.find_accounts(self.settings.identifier_field, name)
+        if replacement is not None:
+            found = replacement(name)
+        return found if passwords.check(found, somebody, password) else None
+
+    def login(
+        self, user: Any, *, remember: bool = False, method: str = "password", commit: bool = True
+    ) -> Any:
+        """Start a session for this browser and set its cookie.
+
+        The session that this browser had is replaced. At ``MAX_PER_USER`` the least recently
+        active one gives way, or, with ``LIMIT_POLICY="refuse"``, this one.
+
+        Args:
+            user: the person, who has proved who they are.
+            remember: let the cookie outlive the browser.
+            method: how they did, for the row and the trail; at most 32 characters.
+            commit: commit ``db.session``; otherwise session and cookie come with the app's
+                commit, or not at all.
+
+        Returns:
+            The new ``DeviceSession``.
+
+        Raises:
+            SessionLimitReached: see above.
+            StoreUnavailable: the database refused; nothing was changed.
+        """
+        return self.start(user, remember=remember, method=method, announce=True, commit=commit)
+
+    def start(
+        self,
+        user: Any,
+        *,
+        remember: bool,
+        method: str,
+        remember_for: timedelta | None = None,
+        is_fresh: bool = True,
+        announce: bool = False,
+        commit: bool = True,
+    ) -> Any:
+        """Do what :meth:`login` says, for whoever signs people in.
+
+        Args:
+            remember_for: how long the cookie lives, at most; default: as long as the session.
+            is_fresh: whether the person proved who they are just now.
+            announce: tell Flask-Login's listeners.
+
+        Other arguments, result and errors are those of :meth:`login`.
+        """
+        _need_request("login()")
+        visit = self.visit()
+        state = self._state
+        previous = (visit.user_id, visit.session_id)
+        browser_id = state.transport.read_browser_id(_app(), request) or new_browser_id()
+        client = replace(visit.client, browser_digest=digest_of(browser_id))
+        ask = state.settings.remember == "ask"
+        authenticated_at = visit.now if is_fresh else visit.now - state.settings.freshness
+
+        def unit() -> lifecycle.Started:
+            started = state.lifecycle.start(
+                user,
+                client,
+                visit.now,
+                remembered=remember if ask else bool(state.settings.remember),
+                method=clean(method, 32),
+                authenticated_at=authenticated_at,
+            )
+            self._announce_ends(started.ended)
+            self._become(visit, started.session, user)
+            self._send_cookies(visit, started, browser_id, remember_for)
+            self._announce_start(started, user if announce else None)
+            return started
+
+        session = state.store.run(unit, commit=commit).session
+        if previous[1] is not None and previous[0] != visit.user_id:
+            # Another person's, whose cookie this browser has just lost.
+            self._end(previous[0], "replaced", self._is(previous[1]), commit=commit)
+        return session
+
+    def logout(self, *, commit: bool = True) -> int:
+        """End the current session and clear its cookie.
+
+        Returns:
+            How many sessions ended: 1, or 0 when nobody was signed in.
+        """
+        user = self.load_user()
+        ended = self.end_current(commit=commit)
+        if ended:
+            login.announce_logout(user)
+        return ended
+
+    def end_current(self, *, commit: bool = True) -> int:
+        """Do what :meth:`logout` says, without telling Flask-Login's listeners."""
+        _need_request("logout()")
+        visit = self.visit()
+        if visit.fault is not None:
+            raise visit.fault
+        if visit.session_id is None:
+            return 0
+        return self._end(visit.user_id, "logout", self._is(visit.session_id), commit=commit)
+
+    def renew_current(self, *, commit: bool = True) -> bool:
+        """Make the current session fresh and give it a new secret; the old one is dead.
+
+        Returns:
+            Whether there was a live session.
+        """
+        visit = self.visit()
+        session = visit.session
+        if not session:
+            return False
+
+        def unit() -> bool:
+            token = self._state.lifecycle.rotate(session, visit.client, visit.now, confirmed=True)
+            if token is not None:
+                self._send_new_secret(visit, session, token)
+            return token is not None
+
+        return self._state.store.run(unit, commit=commit)
+
+    # -- Ending others -------------------------------------------------------------------------
+
+    def revoke(self, session: Any, *, reason: str = "revoked", commit: bool = True) -> int:
+        """End one session; returns 1, or 0 when it had ended before.
+
+        Args:
+            session: any ``DeviceSession``.
+            reason: one of :data:`~flask_device_sessions.END_REASONS`.
+        """
+        if reason not in models.END_REASONS:
+            raise ValueError(f"reason must be one of {', '.join(models.END_REASONS)}.")
+        return self._end(session.user_id, reason, self._is(session.id), commit=commit)
+
+    def revoke_device(self, device: Any, *, commit: bool = True) -> int:
+        """End every session on a device; returns how many ended."""
+        on_device = self.session_model.device_id == device.id
+        return self._end(device.user_id, "revoked", on_device, commit=commit)
+
+    def revoke_others(self, user: Any = None, *, commit: bool = True) -> int:
+        """End all sessions of a person except the current one; returns how many ended.
+
+        Args:
+            user: default: the person who is signed in.
+        """
+        current_id = self.visit().session_id if has_request_context() else None
+        owner_id = self.visit().user_id if user is None else self._state.store.id_of(user)
+        others = [] if current_id is None else [self.session_model.id != current_id]
+        return 0 if owner_id is None else self._end(owner_id, "revoked", *others, commit=commit)
+
+    def revoke_all(self, user: Any, *, commit: bool = True) -> int:
+        """End all sessions of a person, the current one too; returns how many ended."""
+        return self._end(self._state.store.id_of(user), "revoked", commit=commit)
+
+    def revoke_everyone(self, *, commit: bool = True) -> int:
+        """End all sessions of all people, one person a transaction; returns how many ended."""
+        user_ids = self._state.store.run(self._state.store.list_user_ids_with_live, commit=False)
+        return sum(self._end(user_id, "admin", commit=commit) for user_id in user_ids)
+
+    # -- Looking -------------------------------------------------------------------------------
+
+    @property
+    def session_model(self) -> Any:
+        """The running app's session class."""
+        return self._state.store.models.session
+
+    @property
+    def device_model(self) -> Any:
+        """The running app's device class."""
+        return self._state.store.models.device
+
+    @property
+    def event_model(self) -> Any:
+        """The running app's event class."""
+        return self._state.store.models.event
+
+    def sessions_of(self, user: Any, *, ended: bool = False) -> list[Any]:
+        """Return a person's live sessions, newest activity first; or the ended ones.
+
+        Args:
+            user: the person.
+            ended: return those that ended and are not purged yet, last ended first.
+        """
+        rows = self._state.store
+        if ended:
+            return rows.list_ended(rows.id_of(user))
+        now, idle_timeout = utc_now(), self.settings.idle_timeout
+        active_since = None if idle_timeout is None else now - idle_timeout
+        return rows.list_live(rows.id_of(user), now, active_since)
+
+    def recently_ended(self, user: Any, limit: int = 5) -> list[Any]:
+        """Return the person's sessions that ended last, at most ``limit``."""
+        return self._state.store.list_ended(self._state.store.id_of(user), limit)
+
+    def load_devices(self, sessions: Sequence[Any]) -> None:
+        """Load the devices of these sessions at once, so that ``session.device`` asks no more."""
+        self._state.store.load_devices(sessions)
+
+    def devices_of(self, user: Any) -> list[Any]:
+        """Return the browsers a person ever signed in from, last seen first."""
+        return self._state.store.list_devices(self._state.store.id_of(user))
+
+    def events_of(self, user: Any) -> list[Any]:
+        """Return a person's audit events, newest first."""
+        return self._state.store.list_events(self._state.store.id_of(user))
+
+    def find_session(self, user: Any, session_id: uuid.UUID) -> Any | None:
+        """Return the person's session with this id; another's is ``None`` like an unknown one."""
+        rows = self._state.store
+        return rows.find_owned(rows.models.session, rows.id_of(user), session_id)
+
+    def find_user(self, text: str) -> Any | None:
+        """Return the user whose primary key is written like ``text``."""
+        return self._state.store.find_user(text)
+
+    def id_of(self, user: Any) -> Any:
+        """Return the primary key of a user."""
+        return self._state.store.id_of(user)
+
+    def find_device(self, user: Any, device_id: uuid.UUID) -> Any | None:
+        """Return the person's device with this id; another's is ``None`` like an unknown one."""
+        rows = self._state.store
+        return rows.find_owned(rows.models.device, rows.id_of(user), device_id)
+
+    def rename_device(self, device: Any, name: str, *, commit: bool = True) -> None:
+        """Give a device the person's own name; an empty one takes it away.
+
+        Args:
+            device: any ``DeviceSessionDevice``.
+            name: cleaned, and cut to 100 characters.
+        """
+        client, now = self._caller()
+        own_name = clean(name, NAME_LENGTH) or None
+        self._state.store.run(
+            lambda: self._state.lifecycle.rename(device, own_name, client, now), commit=commit
+        )
+
+    # -- Inside --------------------------------------------------------------------------------
+
+    def _end(self, user_id: Any, reason: str, *conditions: Any, commit: bool) -> int:
+        client, now = self._caller()
+
+        def unit() -> int:
+            ended = self._state.lifecycle.end(user_id, reason, client, now, *conditions)
+            self._announce_ends(dict.fromkeys(ended, reason))
+            return len(ended)
+
+        return self._state.store.run(unit, commit=commit)
+
+    def _caller(self) -> tuple[Client, Any]:
+        """Return who asks and when: the request that is running, or the app itself."""
+        if not has_request_context():
+            return Client(), utc_now()
+        visit = self.visit()
+        return visit.client, visit.now
+
+    def _is(self, session_id: uuid.UUID) -> Any:
+        return self.session_model.id == session_id
+
+    def _after_commit(
+        self, effect: Callable[[], object], undo: Callable[[], object] = lambda: None
+    ) -> None:
+        transactions.after_commit(self._state.store.session(), effect, undo)
+
+    def _become(self, visit: Visit, session: Any, user: Any) -> None:
+        """Be signed in from here on; not any more if the transaction is rolled back."""
+        before = (visit.session, visit.session_id, visit.user_id, visit.user)
+        self._switch(visit, session, session.id, session.user_id, user)
+        self._after_commit(lambda: None, undo=lambda: self._switch(visit, *before))
+
+    def _switch(self, visit: Visit, *who: Any) -> None:
+        visit.enter(*who)
+        g.current_session = visit.session
+        login.set_user(visit.user)
+
+    def _send_cookies(
+        self,
+        visit: Visit,
+        started: lifecycle.Started,
+        browser_id: bytes,
+        remember_for: timedelta | None,
+    ) -> None:
+        outgoing = Outgoing(
+            token=started.token,
+            expires_at=_cookie_end(started.session, remember_for),
+            browser_id=browser_id,
+        )
+        self._after_commit(lambda: setattr(visit, "outgoing", outgoing))
+
+    def _send_new_secret(self, visit: Visit, session: Any, token: SessionToken) -> None:
+        outgoing = Outgoing(token=token, expires_at=_cookie_end(session, None))
+        self._after_commit(lambda: setattr(visit, "outgoing", outgoing))
+        self._after_commit(lambda: _send(signals.session_rotated, session=session))
+
+    def _announce_start(self, started: lifecycle.Started, user: Any | None) -> None:
+        def tell() -> None:
+            session, device = started.session, started.device
+            if user is not None:
+                login.announce_login(user)
+            if started.is_new_device:
+                _send(signals.device_first_seen, device=device, session=session)
+            _send(signals.session_started, session=session, new_device=started.is_new_device)
+
+        self._after_commit(tell)
+
+    def _announce_ends(self, ended: dict[Any, str]) -> None:
+        for session, reason in ended.items():
+            self._after_commit(partial(self._tell_end, session, session.id, reason))
+
+    def _tell_end(self, session: Any, session_id: uuid.UUID, reason: str) -> None:
+        if has_request_context():
+            self._leave(session_id)
+        _send(signals.session_ended, session=session, reason=reason)
+
+    def _leave(self, session_id: uuid.UUID) -> None:
+        """Stop being signed in for the rest of a request whose own session has ended."""
+        visit = self.visit()
+        if visit.session_id == session_id:
+            visit.outgoing = Outgoing(is_clearing=True)
+            visit.found = None
+            self._switch(visit, None, None, None, None)
+
+
+def _cookie_end(session: Any, remember_for: timedelta | None) -> datetime | None:
+    """Return when the browser may forget the cookie; ``None`` is when it closes."""
+    if not session.remembered:
+        return None
+    longest = utc_now() + (remember_for or COOKIE_AGE)
+    return min(longest, session.expires_at or longest)
+
+
+def _known_visit() -> Visit | None:
+    """Return the visit of the running request, if it has one yet."""
+    visit: Visit | None = g.get("_device_sessions_visit")
+    is_this = visit is not None and visit.request is request._get_current_object()  # type: ignore[attr-defined]
+    return visit if is_this else None
+
+
+def _send(signal: Any, **facts: Any) -> None:
+    signal.send(_app(), **facts)
+
+
+def _app() -> Flask:
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    return app
+
+
+def _is_active(user: Any) -> bool:
+    return bool(user.is_active)
+
+
+def _is_static(endpoint: str | None) -> bool:
+    return endpoint is not None and (endpoint == "static" or endpoint.endswith(".static"))
+
+
+def _is_open(endpoint: str | None) -> bool:
+    """Whether ``REQUIRE_LOGIN`` leaves this endpoint alone."""
+    view = current_app.view_functions.get(endpoint or "")
+    is_public = view is None or decorators.allows_anonymous(view)
+    return is_public or _is_static(endpoint) or login.is_login_view(endpoint)
+
+
+def _need_request(verb: str) -> None:
+    if not has_request_context():
+        raise DeviceSessionsError(
+            f"{verb} signs a browser in, so it needs a request. In tests, use "
+            "flask_device_sessions.testing.login(client, user)."
+        )
+
+
+def _check_secret_key(app: Flask) -> None:
+    key = app.secret_key
+    advice = "Set it to the output of: python -c 'import secrets; print(secrets.token_hex())'"
+    if not key:
+        raise ConfigError(f"SECRET_KEY is missing: the cookies are signed with it. {advice}")
+    length = len(key.encode() if isinstance(key, str) else key)
+    if length < _SECRET_KEY_BYTES and not (app.debug or app.testing):
+        raise ConfigError(
+            f"SECRET_KEY has {length} bytes and can be guessed: it needs at least "
+            f"{_SECRET_KEY_BYTES} outside debug and testing. {advice}"
+        )
+
+
+def _find_db(app: Flask) -> Any:
+    db = app.extensions.get("sqlalchemy")
+    if db is None:
+        raise ConfigError(
+            "Flask-SQLAlchemy is not on this app yet: call db.init_app(app) before "
+            "DeviceSessions(app)."
+        )
+    return db
+
+
+def _check_identifier(user_model: type[Any], field: str) -> None:
+    if not hasattr(user_model, field):
+        raise ConfigError(
+            f"{user_model.__name__} has no attribute {field!r} to sign in with. Name the right "
+            f"one with {PREFIX}IDENTIFIER_FIELD."
+        )

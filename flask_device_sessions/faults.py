@@ -1,0 +1,101 @@
+"""What a failure of the database means: passing, lost connection, or a schema that is behind.
+
+Recognised by SQLSTATE and error number, never by a message that a locale may translate; SQLite
+alone has only its words.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from .errors import SchemaError, StoreUnavailable
+
+#: Every way in which asking the database can fail, for ``except``.
+STORE_FAULTS = (exc.DBAPIError, exc.TimeoutError)
+
+#: MySQL and MariaDB: deadlock, lock wait, record changed, not ready (Galera), commit refused by
+#: certification, and lost connections.
+_TRANSIENT_NUMBERS = frozenset({1213, 1205, 1020, 1047, 1180, 2003, 2006, 2013, 2055, 4031})
+
+#: SQLSTATE: serialization failure, deadlock, read-only after a failover.
+_TRANSIENT_STATES = frozenset({"40001", "40P01", "25006"})
+
+#: SQLSTATE classes: connection exception, operator intervention (a server going down).
+_TRANSIENT_CLASSES = ("08", "57P")
+
+_SCHEMA_NUMBERS = frozenset({1146, 1054})
+_SCHEMA_STATES = frozenset({"42P01", "42703"})
+_SQLITE_SCHEMA_WORDS = ("no such table", "no such column", "has no column named")
+_SQLITE_TRANSIENT_WORDS = ("database is locked", "database table is locked")
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same work may succeed when it is done again from its start."""
+    if not isinstance(error, exc.DBAPIError):
+        return isinstance(error, exc.TimeoutError)
+    if error.connection_invalidated or _number(error) in _TRANSIENT_NUMBERS:
+        return True
+    state = _state(error)
+    if state is None and isinstance(error, exc.OperationalError):
+        return _says(error, _SQLITE_TRANSIENT_WORDS) or _is_psycopg(error)
+    return state in _TRANSIENT_STATES or (state or "").startswith(_TRANSIENT_CLASSES)
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether somebody else wrote the same key first: another try sees their row."""
+    return isinstance(error, exc.IntegrityError)
+
+
+def translate(error: Exception, engine: sa.Engine, tables: list[sa.Table]) -> StoreUnavailable:
+    """Return the error of ours that says what ``error`` means to the person who can mend it."""
+    if isinstance(error, exc.DBAPIError) and _is_schema(error):
+        return SchemaError(missing_parts(engine, tables))
+    return StoreUnavailable(f"The database did not do its part: {_first_line(error)}")
+
+
+def missing_parts(engine: sa.Engine, tables: list[sa.Table]) -> list[str]:
+    """Return what of ``tables`` the database lacks, such as ``"column device_sessions.kind"``."""
+    with engine.connect() as connection:
+        inspector = sa.inspect(connection)
+        return [part for table in tables for part in _missing_of(inspector, table)]
+
+
+def _missing_of(inspector: sa.Inspector, table: sa.Table) -> list[str]:
+    if not inspector.has_table(table.name, schema=table.schema):
+        return [f"table {table.fullname}"]
+    present = {column["name"] for column in inspector.get_columns(table.name, table.schema)}
+    return [f"column {table.fullname}.{c.name}" for c in table.columns if c.name not in present]
+
+
+def _is_schema(error: exc.DBAPIError) -> bool:
+    return (
+        _number(error) in _SCHEMA_NUMBERS
+        or _state(error) in _SCHEMA_STATES
+        or (isinstance(error, exc.OperationalError) and _says(error, _SQLITE_SCHEMA_WORDS))
+    )
+
+
+def _state(error: exc.DBAPIError) -> str | None:
+    """Return the SQLSTATE as psycopg (``sqlstate``) or psycopg2 (``pgcode``) gives it."""
+    return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+
+
+def _number(error: exc.DBAPIError) -> int | None:
+    """Return MySQL's error number, the first argument of its drivers' exceptions."""
+    arguments = getattr(error.orig, "args", ())
+    return arguments[0] if arguments and type(arguments[0]) is int else None
+
+
+def _is_psycopg(error: exc.DBAPIError) -> bool:
+    """Whether psycopg raised it: without an SQLSTATE that is a connection that failed."""
+    return type(error.orig).__module__.startswith("psycopg")
+
+
+def _says(error: exc.DBAPIError, words: tuple[str, ...]) -> bool:
+    text = str(error.orig)
+    return any(word in text for word in words)
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error).partition("\n")[0]

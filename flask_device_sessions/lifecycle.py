@@ -1,0 +1,315 @@
+"""The rules of a session's life, in the order in which they happen.
+
+start, restore, touch, rotate, confirm, end: each takes ``now`` and who is calling, and runs
+inside a unit of the store. No Flask here: what a rule decides is carried out elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from .audit import Entry, Trail
+from .clients import Client
+from .config import Settings
+from .errors import SessionLimitReached
+from .ids import new_id
+from .networks import stored_form
+from .store import Found, Store
+from .tokens import SessionToken
+
+
+@dataclass(frozen=True)
+class Started:
+    """What a sign-in did.
+
+    Attributes:
+        session: the new session.
+        device: the browser it runs in, as a row.
+        is_new_device: whether this person never signed in there before.
+        token: the credential, in clear.
+        ended: the sessions that it ended, each with the reason.
+    """
+
+    session: Any
+    device: Any
+    is_new_device: bool
+    token: SessionToken
+    ended: dict[Any, str]
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A credential that is good."""
+
+    found: Found
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A credential that is not good.
+
+    Attributes:
+        reason: why its session ended, or ``None`` for a credential that never was one.
+        found: the session, when the caller has proved that it was theirs.
+        is_due: it ended by itself and its row does not say so yet.
+    """
+
+    reason: str | None = None
+    found: Found | None = None
+    is_due: bool = False
+
+
+class Lifecycle:
+    """The rules as one app has set them.
+
+    Args:
+        store: the rows.
+        settings: limits and policies.
+        trail: where every change is recorded.
+        address_key: secret for ``IP_STORAGE="hash"``.
+        is_user_active: tells whether a user may be signed in; ``None`` when everyone may.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        trail: Trail,
+        address_key: bytes,
+        is_user_active: Callable[[Any], bool] | None = None,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._trail = trail
+        self._address_key = address_key
+        self._is_user_active = is_user_active
+
+    # -- Start -----------------------------------------------------------------------------
+
+    def start(
+        self,
+        user: Any,
+        client: Client,
+        now: datetime,
+        *,
+        remembered: bool,
+        method: str,
+        authenticated_at: datetime,
+    ) -> Started:
+        """Sign a person in on a browser, and make room for that.
+
+        The person's earlier session in this browser is replaced, and at ``MAX_PER_USER`` the
+        least recently active one gives way.
+
+        Args:
+            user: the person.
+            client: the browser; its ``browser_digest`` is set.
+            now: the time of the sign-in.
+            remembered: whether the cookie outlives the browser.
+            method: how they proved who they are.
+            authenticated_at: when they did.
+
+        Raises:
+            SessionLimitReached: the limit is used up and ``LIMIT_POLICY`` is ``"refuse"``.
+            NoSuchUser: the person was deleted meanwhile.
+        """
+        user_id = self._store.id_of(user)
+        self._store.lock_user(user_id)
+        in_use = self._store.list_devices_in_use(user_id, str(client.browser_digest))
+        known = next((d for d, _ in in_use if d.browser_digest == client.browser_digest), None)
+        ended = self._make_room(user, known, [s for _, s in in_use if s is not None], now)
+        if ended:
+            self._store.end(ended, now)
+        device = known or self._new_device(user_id, client, now)
+        session, token = self._new_session(user_id, device, client, now)
+        session.remembered = remembered
+        session.auth_method = method
+        session.authenticated_at = authenticated_at
+        self._insert(session, device, is_new=known is None, client=client, now=now)
+        started = Started(session, device, known is None, token, ended)
+        self._record(user_id, _entries_of(started), client, now)
+        return started
+
+    def _make_room(
+        self, user: Any, known: Any | None, live: Sequence[Any], now: datetime
+    ) -> dict[Any, str]:
+        """Return the sessions that a new one ends, each with the reason."""
+        ended: dict[Any, str] = {}
+        staying: list[Any] = []
+        for session in live:
+            if known is not None and session.device_id == known.id:
+                ended[session] = "replaced"
+            elif reason := self._time_is_up(session, now):
+                ended[session] = reason
+            else:
+                staying.append(session)
+        limit = self._settings.limit_for(user)
+        if limit is None or len(staying) < limit:
+            return ended
+        staying.sort(key=lambda session: session.last_active_at, reverse=True)
+        if self._settings.limit_policy == "refuse":
+            raise SessionLimitReached(user, limit, staying)
+        return ended | dict.fromkeys(staying[limit - 1 :], "evicted")
+
+    def _new_device(self, user_id: Any, client: Client, now: datetime) -> Any:
+        return self._store.models.device(
+            id=new_id(), user_id=user_id, browser_digest=client.browser_digest, first_seen_at=now
+        )
+
+    def _new_session(
+        self, user_id: Any, device: Any, client: Client, now: datetime
+    ) -> tuple[Any, SessionToken]:
+        token = SessionToken.issue(new_id())
+        lifetime = self._settings.lifetime
+        address = self._address(client)
+        session = self._store.models.session(
+            id=token.id,
+            user_id=user_id,
+            device_id=device.id,
+            kind="browser",
+            token_digest=token.digest,
+            ip_address=address,
+            last_ip_address=address,
+            user_agent=client.user_agent,
+            created_at=now,
+            last_active_at=now,
+            expires_at=None if lifetime is None else now + lifetime,
+        )
+        return session, token
+
+    def _insert(
+        self, session: Any, device: Any, *, is_new: bool, client: Client, now: datetime
+    ) -> None:
+        seen = client.device
+        device.device_type = seen.device_type
+        device.browser = seen.browser
+        device.os = seen.os
+        device.last_seen_at = now
+        self._store.add(*([device] if is_new else []), session)
+
+    # -- Restore ---------------------------------------------------------------------------
+
+    def restore(self, token: SessionToken, now: datetime) -> Restored | Refused:
+        """Decide whether a credential is good: one SELECT, then named checks.
+
+        Raises:
+            StoreUnavailable: nobody can tell right now.
+        """
+        found = self._store.find(token.id)
+        if found is None or not token.matches(found.token_digest):
+            return Refused()
+        if found.ended_at is not None:
+            return Refused(found.end_reason, found)
+        reason = self._time_is_up(found, now) or self._user_is_out(found)
+        if reason is not None:
+            return Refused(reason, found, is_due=True)
+        return Restored(found)
+
+    def _time_is_up(self, session: Any, now: datetime) -> str | None:
+        if session.expires_at is not None and now >= session.expires_at:
+            return "expired"
+        return "idle" if self._settings.is_idle(session.last_active_at, now) else None
+
+    def _user_is_out(self, found: Found) -> str | None:
+        if self._is_user_active is None:
+            return None
+        user = found.user()
+        return None if user is not None and self._is_user_active(user) else "user_disabled"
+
+    def touch(self, found: Found, client: Client, now: datetime) -> None:
+        """Note activity, at most once per ``TOUCH_INTERVAL``.
+
+        Raises:
+            sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError: it could not be written now.
+        """
+        due = now - self._settings.effective_touch_interval
+        if found.last_active_at >= due:
+            return
+        values = {"last_ip_address": self._address(client)}
+        if self._store.touch(found.id, now, due, values):
+            found.note(last_active_at=now, **values)
+
+    # -- Rotate and confirm ------------------------------------------------------------------
+
+    def rotate(
+        self, session: Any, client: Client, now: datetime, *, confirmed: bool = False
+    ) -> SessionToken | None:
+        """Give a session a new secret; the old one is dead with the commit.
+
+        Args:
+            session: a session.
+            client: who asked.
+            now: when.
+            confirmed: the person proved again who they are, so that the session is fresh.
+
+        Returns:
+            The new credential, or ``None`` when the session has ended meanwhile.
+        """
+        live = self._lock_live(session.user_id, self._store.models.session.id == session.id)
+        if not live:
+            return None
+        token = SessionToken.issue(session.id)
+        freshness = {"authenticated_at": now} if confirmed else {}
+        self._store.change(session, token_digest=token.digest, **freshness)
+        action = "session_confirmed" if confirmed else "session_rotated"
+        self._record(session.user_id, [Entry(action, session)], client, now)
+        return token
+
+    # -- End -------------------------------------------------------------------------------
+
+    def end(
+        self, user_id: Any, reason: str, client: Client, now: datetime, *conditions: Any
+    ) -> list[Any]:
+        """End a person's live sessions that meet the conditions.
+
+        Returns:
+            The sessions that this call ended; one that had ended before is not among them.
+        """
+        live = self._lock_live(user_id, *conditions)
+        if live:
+            self._store.end(dict.fromkeys(live, reason), now)
+            entries = [_ended(session, reason) for session in live]
+            self._record(user_id, entries, client, now)
+        return live
+
+    def end_found(self, found: Found, reason: str, client: Client, now: datetime) -> list[Any]:
+        """Write down that a session ended by itself, unless it was active meanwhile."""
+        session = self._store.models.session
+        unchanged = session.last_active_at <= found.last_active_at
+        return self.end(found.user_id, reason, client, now, session.id == found.id, unchanged)
+
+    # -- Devices -----------------------------------------------------------------------------
+
+    def rename(self, device: Any, name: str | None, client: Client, now: datetime) -> None:
+        """Give a device the person's own name for it, or take that away."""
+        self._store.lock_user(device.user_id)
+        self._store.change(device, name=name)
+        entry = Entry("device_renamed", device=device, detail={"name": name})
+        self._record(device.user_id, [entry], client, now)
+
+    def _lock_live(self, user_id: Any, *conditions: Any) -> list[Any]:
+        self._store.lock_user(user_id)
+        return self._store.lock_live(user_id, *conditions)
+
+    def _record(
+        self, user_id: Any, entries: Sequence[Entry], client: Client, now: datetime
+    ) -> None:
+        self._trail.record(user_id, entries, client, self._address(client), now)
+
+    def _address(self, client: Client) -> str | None:
+        return stored_form(client.address, self._settings.ip_storage, self._address_key)
+
+
+def _ended(session: Any, reason: str) -> Entry:
+    return Entry("session_ended", session, detail={"reason": reason})
+
+
+def _entries_of(started: Started) -> list[Entry]:
+    entries = [_ended(session, reason) for session, reason in started.ended.items()]
+    if started.is_new_device:
+        entries.append(Entry("device_first_seen", started.session, started.device))
+    detail = {"method": started.session.auth_method, "new_device": started.is_new_device}
+    return [*entries, Entry("session_started", started.session, started.device, detail)]

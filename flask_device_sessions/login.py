@@ -1,0 +1,185 @@
+"""The bridge to Flask-Login: its signals come in, its user comes out of the device session.
+
+Flask-Login keeps the user's id in Flask's session cookie and, with "remember me", in a cookie
+of its own. Both work again when they are replayed after a sign-out. So neither is written nor
+asked here: the LoginManager of the app takes its user from the device session alone.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from flask import Flask, current_app, flash, g
+from flask import session as flask_session
+from flask_login import LoginManager, UserMixin
+from flask_login.signals import (
+    user_accessed,
+    user_logged_in,
+    user_logged_out,
+    user_login_confirmed,
+    user_unauthorized,
+)
+
+from .errors import ConfigError
+from .i18n import N_, gettext
+from .proxies import EXTENSION, current_extension, current_user, current_visit
+
+LOGIN_ENDPOINT = "device_sessions.login"
+
+#: What ``login_user`` leaves in Flask's session, all of which could be replayed.
+_LEFTOVERS = ("_user_id", "_id", "_fresh", "_remember", "_remember_seconds")
+
+
+def connect(app: Flask) -> None:
+    """Join the app's LoginManager, or make one, and listen to Flask-Login's signals."""
+    if not hasattr(app, "login_manager"):
+        _make_manager(app)
+    user_logged_in.connect(_on_logged_in, sender=app)
+    user_logged_out.connect(_on_logged_out, sender=app)
+    user_login_confirmed.connect(_on_confirmed, sender=app)
+    user_unauthorized.connect(_on_unauthorized, sender=app)
+
+
+def check_user_model(user_model: type[Any]) -> None:
+    """Refuse a user model that Flask-Login cannot use.
+
+    Raises:
+        ConfigError: an attribute is missing.
+    """
+    wanted = ("is_authenticated", "is_active", "is_anonymous", "get_id")
+    missing = [name for name in wanted if not hasattr(user_model, name)]
+    if missing:
+        raise ConfigError(
+            f"{user_model.__name__} has no {', '.join(missing)}: let it inherit "
+            "flask_login.UserMixin."
+        )
+
+
+def has_own_activity(user_model: type[Any]) -> bool:
+    """Whether the model can say that a user is disabled, which takes looking at the user."""
+    return getattr(user_model, "is_active", None) is not UserMixin.is_active
+
+
+def ensure_joined(app: Flask) -> None:
+    """Let the app's LoginManager, the present one, take its user from the device session."""
+    manager: Any = app.login_manager  # type: ignore[attr-defined]
+    if "_load_user" not in vars(manager):
+        manager._load_user = _loader_of(manager)
+        if manager.login_view is None and LOGIN_ENDPOINT in app.view_functions:
+            manager.login_view = LOGIN_ENDPOINT
+
+
+def _make_manager(app: Flask) -> None:
+    # Our own context processor instead of Flask-Login's, which asks for the user on every
+    # page: this one asks when the template does.
+    manager = LoginManager(app, add_context_processor=False)
+    manager.localize_callback = gettext
+    manager.login_message = N_("Please sign in to see this page.")
+    manager.login_message_category = "info"
+    app.context_processor(lambda: {"current_user": current_user})
+
+
+def _loader_of(manager: LoginManager) -> Any:
+    """Return what replaces this manager's ``_load_user``, in apps that have the extension."""
+    original: Any = manager._load_user
+
+    def load_user() -> None:
+        if EXTENSION not in current_app.extensions:
+            original()
+            return
+        user_accessed.send(_app())
+        user = current_extension.load_user()
+        manager._update_request_context_with_user(user)
+        _follow_freshness()
+
+    return load_user
+
+
+def _follow_freshness() -> None:
+    """Let ``fresh_login_required``, which reads Flask's session, follow our clock.
+
+    Past the session's own ``__setitem__``, so that it does not count as changed: the value is
+    written anew for every request that asks, and must not be saved.
+    """
+    state = flask_session._get_current_object()  # type: ignore[attr-defined]
+    session = current_visit().session
+    if session is not None and isinstance(state, dict):
+        dict.__setitem__(state, "_fresh", current_extension.is_fresh())
+
+
+def announce_login(user: Any) -> None:
+    """Tell Flask-Login's listeners of a sign-in that did not come from ``login_user``."""
+    set_user(user)
+    user_logged_in.send(_app(), user=user, device_sessions=True)
+
+
+def announce_logout(user: Any) -> None:
+    """Tell Flask-Login's listeners of a sign-out that did not come from ``logout_user``."""
+    user_logged_out.send(_app(), user=user, device_sessions=True)
+
+
+def unauthorized() -> Any:
+    """Return the LoginManager's answer to somebody who is not signed in."""
+    return current_app.login_manager.unauthorized()  # type: ignore[attr-defined]
+
+
+def is_login_view(endpoint: str | None) -> bool:
+    """Whether this endpoint is where people sign in, so that it cannot need a session."""
+    manager: Any = current_app.login_manager  # type: ignore[attr-defined]
+    return endpoint in (manager.login_view, *manager.blueprint_login_views.values())
+
+
+def forget_user() -> None:
+    """Let ``current_user`` be asked anew: an app context may outlive a request."""
+    g.pop("_login_user", None)
+
+
+def set_user(user: Any | None) -> None:
+    """Make ``current_user`` this user for the rest of the request; ``None`` is anonymous."""
+    manager: Any = current_app.login_manager  # type: ignore[attr-defined]
+    manager._update_request_context_with_user(user)
+
+
+def _app() -> Flask:
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    return app
+
+
+def _on_logged_in(app: Flask, user: Any, device_sessions: bool = False, **extra: Any) -> None:
+    if device_sessions:
+        return
+    left = {name: flask_session.pop(name, None) for name in _LEFTOVERS}
+    seconds = left["_remember_seconds"]
+    try:
+        current_extension.start(
+            user,
+            remember=left["_remember"] == "set",
+            remember_for=None if seconds is None else timedelta(seconds=seconds),
+            method="app",
+            is_fresh=left["_fresh"] is not False,
+        )
+    except Exception:
+        # Flask-Login has made them current already; without a row they are not signed in.
+        set_user(current_extension.load_user())
+        raise
+
+
+def _on_logged_out(app: Flask, user: Any, device_sessions: bool = False, **extra: Any) -> None:
+    if not device_sessions:
+        current_extension.end_current()
+
+
+def _on_confirmed(app: Flask, **extra: Any) -> None:
+    for name in _LEFTOVERS:
+        flask_session.pop(name, None)
+    current_extension.renew_current()
+
+
+def _on_unauthorized(app: Flask, **extra: Any) -> None:
+    """On the way to a login page of the app's own, say why the session ended; ours does."""
+    manager: Any = app.login_manager  # type: ignore[attr-defined]
+    sentence = current_extension.why_signed_out()
+    if sentence is not None and manager.login_view != LOGIN_ENDPOINT:
+        flash(sentence, "info")
+        current_extension.forget_ended()

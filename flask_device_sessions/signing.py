@@ -1,0 +1,106 @@
+"""Signatures, one purpose each: what was signed for one is never accepted for another.
+
+The signatures carry no time unless a purpose asks for one. A timed signature on the session
+cookie would sign people out when two workers' clocks differ by a second; how long a session
+lives is the row's affair.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from enum import Enum
+from functools import cache
+from typing import Any
+
+from itsdangerous import BadData, BadSignature, Signer, URLSafeTimedSerializer
+
+from .errors import BadToken
+
+#: Longest text worth a look: ours stay under 400 characters, and a megabyte need not be hashed.
+_LONGEST = 2048
+
+
+class Purpose(str, Enum):
+    """What a signature is for; the value becomes its salt."""
+
+    SESSION = "session-cookie"
+    BROWSER = "browser-cookie"
+    LIMIT = "limit-ticket"
+    AUDIT = "audit-chain"
+    ADDRESS = "address-hash"
+
+
+class Signatures:
+    """Signs and checks under the app's secret keys.
+
+    Args:
+        secret_key: Flask's ``SECRET_KEY``; signs, and checks first.
+        fallbacks: Flask's ``SECRET_KEY_FALLBACKS``, newest first; only check.
+    """
+
+    def __init__(self, secret_key: str | bytes, fallbacks: Sequence[str | bytes] = ()) -> None:
+        # itsdangerous signs with the last key of its list and checks with any.
+        self._keys: list[Any] = [*reversed(fallbacks), secret_key]
+        self._signer = cache(self._make_signer)
+
+    def sign(self, purpose: Purpose, text: str) -> str:
+        """Return ``text`` with its signature."""
+        return self._signer(purpose).sign(text).decode("ascii")
+
+    def unsign(self, purpose: Purpose, signed: str) -> str:
+        """Return the text that was signed for this purpose.
+
+        Raises:
+            BadToken: too long, not ASCII, or not signed by us for this purpose.
+        """
+        if len(signed) > _LONGEST or not signed.isascii():
+            raise BadToken("This is not a signed value of ours.")
+        try:
+            return self._signer(purpose).unsign(signed).decode("ascii")
+        except BadSignature as error:
+            raise BadToken("The signature does not fit.") from error
+
+    def dump(self, purpose: Purpose, facts: dict[str, Any]) -> str:
+        """Return ``facts`` (JSON values) as signed URL-safe text that carries its time."""
+        return str(self._serializer(purpose).dumps(facts))
+
+    def load(self, purpose: Purpose, text: str, *, max_age: int) -> dict[str, Any]:
+        """Return the facts that :meth:`dump` signed at most ``max_age`` seconds ago.
+
+        Raises:
+            BadToken: older, forged, or signed for another purpose.
+        """
+        if len(text) > _LONGEST:
+            raise BadToken("This is not a signed value of ours.")
+        try:
+            facts: dict[str, Any] = self._serializer(purpose).loads(text, max_age=max_age)
+        except BadData as error:
+            raise BadToken("The signed value is forged or too old.") from error
+        return facts
+
+    def derive(self, purpose: Purpose) -> bytes:
+        """Return a key for one purpose, from the newest secret key."""
+        signer = Signer(self._keys[-1], salt=_salt(purpose), **_signer_options("hmac"))
+        return signer.derive_key()
+
+    def _serializer(self, purpose: Purpose) -> URLSafeTimedSerializer:
+        return URLSafeTimedSerializer(
+            self._keys, salt=_salt(purpose), signer_kwargs=_signer_options("hmac")
+        )
+
+    def _make_signer(self, purpose: Purpose) -> Signer:
+        """Derive the purpose's keys once: a third of the cost of every check is in that."""
+        salt = _salt(purpose)
+        derived = [
+            Signer(key, salt=salt, **_signer_options("hmac")).derive_key() for key in self._keys
+        ]
+        return Signer(derived, salt=salt, **_signer_options("none"))
+
+
+def _salt(purpose: Purpose) -> str:
+    return f"flask-device-sessions.{purpose.value}"
+
+
+def _signer_options(key_derivation: str) -> dict[str, Any]:
+    return {"key_derivation": key_derivation, "digest_method": hashlib.sha256}

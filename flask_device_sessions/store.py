@@ -1,0 +1,532 @@
+"""The only SQL. Statements and their row counts; what they mean is decided elsewhere.
+
+Two ways in. Before the view, :meth:`Store.find` and :meth:`Store.touch` use a short connection
+that is given back at once. Everything that changes state runs inside :meth:`Store.run`: one
+unit, on the app's own session, committed or retried as a whole.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from typing import Any, TypeVar
+from weakref import WeakSet
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.orm import make_transient_to_detached, scoped_session
+from sqlalchemy.orm.attributes import instance_dict, set_committed_value
+
+from . import transactions
+from .faults import STORE_FAULTS, is_conflict, is_transient, translate
+from .models import Models, primary_key_of
+
+T = TypeVar("T")
+
+#: Pauses before the tries after the first, in seconds at most (full jitter).
+_PAUSES = (0.02, 0.1, 0.5)
+
+
+class Found:
+    """What the one SELECT of a request found: the session row and its user row.
+
+    The objects are made when somebody asks for them; whether a session is good takes none.
+    """
+
+    def __init__(self, store: Store, row: sa.Row[Any]) -> None:
+        self._store = store
+        self._row = row
+        self._notes: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a column of the session row by its attribute name."""
+        try:
+            return self._row[self._store.session_columns[name]]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def note(self, **values: Any) -> None:
+        """Remember what was written to the row since it was read."""
+        self._notes.update(values)
+
+    def session(self) -> Any:
+        """Return the row as an object of the session model, in the app's database session."""
+        session = self._store.adopt(self._store.models.session, self._row, offset=0)
+        for name, value in self._notes.items():
+            set_committed_value(session, name, value)
+        return session
+
+    def user(self) -> Any | None:
+        """Return the user object, in the app's database session; ``None`` if deleted since."""
+        if self._store.user_columns is None:
+            return self._store.session.get(self._store.models.user, self.user_id)
+        offset = len(self._store.session_columns)
+        return self._store.adopt(self._store.models.user, self._row, offset)
+
+
+class Store:
+    """The queries of one app.
+
+    Args:
+        session: the app's ``db.session``.
+        models: the classes that :func:`~flask_device_sessions.models.build_models` gave.
+    """
+
+    def __init__(self, session: scoped_session[Any], models: Models) -> None:
+        self.session = session
+        self.models = models
+        self.session_columns = _positions(models.session)
+        self.user_columns = _positions(models.user) if _is_simple(models.user) else None
+        self.user_key = primary_key_of(models.user)
+        self.user_key_name = sa.inspect(models.user).get_property_by_column(self.user_key).key
+        self._find = self._prepare_find()
+        transactions.listen(session)
+
+    def id_of(self, user: Any) -> Any:
+        """Return the primary key of a user object, also of one that is new or has expired."""
+        state = sa.inspect(user)
+        if state.pending:
+            self.session.flush()
+        return state.identity[0] if state.identity else getattr(user, self.user_key_name)
+
+    # -- Before the view -----------------------------------------------------------------
+
+    def find(self, session_id: uuid.UUID) -> Found | None:
+        """Return the session with this id and its user, live or ended.
+
+        A connection that died while idle is replaced once.
+
+        Raises:
+            StoreUnavailable: the database did not answer, or lacks our tables.
+        """
+        try:
+            row = self._read(self._find, {"id": session_id})
+        except STORE_FAULTS as error:
+            if not getattr(error, "connection_invalidated", False):
+                raise self.explain(error) from error
+            row = self._find_again(session_id)
+        return None if row is None else Found(self, row)
+
+    def touch(
+        self, session_id: uuid.UUID, now: datetime, due: datetime, values: dict[str, Any]
+    ) -> bool:
+        """Write ``last_active_at`` and ``values`` if the session lives and the last is due.
+
+        One guarded statement that cannot bring an ended session back nor move time backwards,
+        and that gives way instead of waiting for a lock.
+
+        Returns:
+            Whether this call wrote it.
+
+        Raises:
+            sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError: it could not be written now.
+        """
+        table = self.models.session.__table__
+        live = sa.and_(
+            table.c.id == session_id, table.c.ended_at.is_(None), table.c.last_active_at < due
+        )
+        with self.engine.connect() as connection, _without_waiting(connection):
+            if connection.dialect.name == "postgresql":
+                free = sa.select(table.c.id).where(live).with_for_update(skip_locked=True)
+                live = table.c.id.in_(free)
+            touched = connection.execute(
+                sa.update(table).where(live).values(last_active_at=now, **values)
+            )
+            connection.commit()
+        return touched.rowcount == 1
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The engine that the sessions table lives on, in the app that is running."""
+        bind = self.session().get_bind(mapper=self.models.session)
+        return bind if isinstance(bind, sa.Engine) else bind.engine
+
+    def adopt(self, model: type[Any], row: sa.Row[Any], offset: int) -> Any:
+        """Return a persistent object for a row that was read beside the app's session.
+
+        One that the app's session already holds wins: it may carry changes.
+        """
+        columns = _positions(model)
+        values = {name: row[offset + position] for name, position in columns.items()}
+        mapper = sa.inspect(model)
+        key = mapper.identity_key_from_primary_key(
+            [values[mapper.get_property_by_column(column).key] for column in mapper.primary_key]
+        )
+        held = self.session().identity_map.get(key)
+        if held is not None:
+            return held
+        instance = mapper.class_manager.new_instance()
+        instance_dict(instance).update(values)
+        make_transient_to_detached(instance)
+        self.session.add(instance)
+        return instance
+
+    def _prepare_find(self) -> sa.Select[Any]:
+        """Write the SELECT of every request once: building it costs more than running it."""
+        session, user = self.models.session.__table__, self.user_key.table
+        columns = [session.c[name] for name in _column_names(self.models.session)]
+        if self.user_columns is not None:
+            columns += [user.c[name] for name in _column_names(self.models.user)]
+        return (
+            sa.select(*columns)
+            .select_from(session.join(user, session.c.user_id == self.user_key))
+            .where(session.c.id == sa.bindparam("id", type_=session.c.id.type))
+            .set_label_style(sa.LABEL_STYLE_TABLENAME_PLUS_COL)
+        )
+
+    def _read(self, statement: sa.Select[Any], values: dict[str, Any]) -> sa.Row[Any] | None:
+        """Run a SELECT of one row on a short connection, or on the one the app holds."""
+        session = self.session()
+        if transactions.has_connection(session):
+            # A second connection could deadlock with a pool of one.
+            held: sa.Connection = session.connection()
+            return held.execute(statement, values).first()
+        with _for_reading(self.engine).connect() as connection:
+            return connection.execute(statement, values).first()
+
+    def _find_again(self, session_id: uuid.UUID) -> sa.Row[Any] | None:
+        try:
+            return self._read(self._find, {"id": session_id})
+        except STORE_FAULTS as error:
+            raise self.explain(error) from error
+
+    # -- Units ---------------------------------------------------------------------------
+
+    def run(self, unit: Callable[[], T], *, commit: bool = True) -> T:
+        """Run ``unit`` on the app's session, as a whole or not at all.
+
+        Args:
+            unit: does its reads and writes anew each time it is called.
+            commit: commit it here; otherwise it is part of the app's transaction.
+
+        Returns:
+            What ``unit`` returned.
+
+        Raises:
+            StoreUnavailable: the database refused; where nothing else was open in the session,
+                after up to three more tries on failures that pass. All was rolled back.
+        """
+        if not commit:
+            return self._run_inside(unit)
+        is_ours = transactions.is_idle(self.session())
+        for pause in _PAUSES if is_ours else ():
+            try:
+                return self._run_once(unit)
+            except STORE_FAULTS as error:
+                if not (is_transient(error) or is_conflict(error)):
+                    raise self.explain(error) from error
+                time.sleep(random.uniform(0, pause))
+        try:
+            return self._run_once(unit, roll_back_refusals=is_ours)
+        except STORE_FAULTS as error:
+            raise self.explain(error) from error
+
+    def _run_once(self, unit: Callable[[], T], *, roll_back_refusals: bool = True) -> T:
+        try:
+            result = unit()
+            self.session.commit()
+        except STORE_FAULTS:
+            self.roll_back()
+            raise
+        except Exception:
+            # A refusal (such as a limit) wrote nothing. What the app has open stays the app's.
+            if roll_back_refusals:
+                self.roll_back()
+            raise
+        return result
+
+    def _run_inside(self, unit: Callable[[], T]) -> T:
+        try:
+            return unit()
+        except STORE_FAULTS as error:
+            raise self.explain(error) from error
+
+    def roll_back(self) -> None:
+        """Leave the app's session usable, whatever state the connection is in."""
+        try:
+            self.session.rollback()
+        except STORE_FAULTS:
+            # A Galera node without quorum refuses even ROLLBACK.
+            self.session().invalidate()
+            self.session.remove()
+
+    def explain(self, error: Exception) -> Exception:
+        """Return the error of ours that says what a database error means."""
+        tables = [model.__table__ for model in self.models[1:]]
+        return translate(error, self.engine, tables)
+
+    def lock_user(self, user_id: Any) -> None:
+        """Make every other change to this person's sessions wait until this unit ends.
+
+        Count-then-insert lets sessions in above a limit on every database without it.
+        """
+        if self.engine.dialect.name == "sqlite":
+            # One writer at a time: an UPDATE takes the lock even when it matches no row.
+            session = self.models.session.__table__
+            statement: Any = sa.update(session).where(sa.false()).values(end_reason=None)
+        else:
+            statement = sa.select(self.user_key).where(self.user_key == user_id).with_for_update()
+        self.session.execute(statement)
+
+    def find_last_event(self, user_id: Any) -> tuple[int, str] | None:
+        """Return sequence and MAC of the person's newest event.
+
+        Returns:
+            ``(0, "")`` when there is none yet; ``None`` when there is no such person.
+        """
+        user, events = self.user_key.table, self.models.event.__table__
+        newest = (
+            sa.select(events.c.sequence, events.c.mac)
+            .select_from(user.outerjoin(events, events.c.user_id == self.user_key))
+            .where(self.user_key == user_id)
+            .order_by(events.c.sequence.desc())
+            .limit(1)
+            .with_for_update(of=user)
+        )
+        row = self.session.execute(newest).first()
+        return None if row is None else (row.sequence or 0, row.mac or "")
+
+    def list_devices_in_use(self, user_id: Any, browser_digest: str) -> list[tuple[Any, Any]]:
+        """Return the devices that carry a live browser session, and this browser's in any case.
+
+        Returns:
+            Pairs of device and session; the session is ``None`` for a device without one.
+        """
+        device, session = self.models.device, self.models.session
+        is_live = sa.and_(
+            session.user_id == user_id,
+            session.ended_at.is_(None),
+            session.kind == "browser",
+            session.device_id == device.id,
+        )
+        statement = (
+            sa.select(device, session)
+            .outerjoin(session, is_live)
+            .where(
+                device.user_id == user_id,
+                sa.or_(device.browser_digest == browser_digest, session.id.is_not(None)),
+            )
+            .with_for_update(of=device)
+            .execution_options(populate_existing=True)
+        )
+        return [(row[0], row[1]) for row in self.session.execute(statement)]
+
+    def add(self, *objects: Any) -> None:
+        """Insert new rows."""
+        self.session.add_all(objects)
+        self.session.flush()
+
+    def add_events(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Insert audit events, all in one statement."""
+        self.session.execute(sa.insert(self.models.event.__table__), rows)
+
+    def lock_live(self, user_id: Any, *conditions: Any) -> list[Any]:
+        """Return the person's live sessions that meet the conditions, as they are now."""
+        session = self.models.session
+        statement = (
+            sa.select(session)
+            .where(session.user_id == user_id, session.ended_at.is_(None), *conditions)
+            .order_by(session.last_active_at.desc())
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        )
+        return list(self.session.scalars(statement))
+
+    def end(self, reasons: dict[Any, str], now: datetime) -> int:
+        """End sessions in one statement; one that ended already keeps its reason.
+
+        Args:
+            reasons: session objects, each with why it ends.
+            now: when.
+
+        Returns:
+            How many ended: the database's count.
+        """
+        table = self.models.session.__table__
+        by_id = {session.id: reason for session, reason in reasons.items()}
+        distinct = set(by_id.values())
+        why = distinct.pop() if len(distinct) == 1 else sa.case(by_id, value=table.c.id)
+        ended: Any = self.session.execute(
+            sa.update(table)
+            .where(table.c.id.in_(by_id), table.c.ended_at.is_(None))
+            .values(ended_at=now, end_reason=why)
+        )
+        for session, reason in reasons.items():
+            set_committed_value(session, "ended_at", now)
+            set_committed_value(session, "end_reason", reason)
+        return int(ended.rowcount)
+
+    def change(self, row: Any, **values: Any) -> None:
+        """Set columns of one row; a session only while it lives."""
+        table = row.__table__
+        condition = table.c.id == row.id
+        if "ended_at" in table.c:
+            condition &= table.c.ended_at.is_(None)
+        self.session.execute(sa.update(table).where(condition).values(**values))
+        for name, value in values.items():
+            set_committed_value(row, name, value)
+
+    # -- Look-ups for pages and verbs ------------------------------------------------------
+
+    def find_accounts(self, field: str, identifier: str) -> tuple[Any | None, Any | None]:
+        """Return the user with this identifier, and any one user: ``(found, somebody)``.
+
+        Both by one statement, which costs the same whether or not the account exists. The
+        somebody lets a password check be as long for an account that does not exist.
+        """
+        user = self.models.user
+        anyone = sa.select(self.user_key).order_by(self.user_key).limit(1).scalar_subquery()
+        is_match = getattr(user, field) == identifier
+        statement = sa.select(user, is_match).where(sa.or_(is_match, self.user_key == anyone))
+        rows = self.session.execute(statement).all()
+        found = next((row[0] for row in rows if row[1]), None)
+        return found, next((row[0] for row in rows), None)
+
+    def find_user(self, text: str) -> Any | None:
+        """Return the user whose primary key is written like ``text``."""
+        try:
+            user_id = self.user_key.type.python_type(text)
+        except ValueError:
+            return None
+        return self.session.get(self.models.user, user_id)
+
+    def find_owned(self, model: type[Any], user_id: Any, row_id: uuid.UUID) -> Any | None:
+        """Return the row with this id if it is this person's."""
+        statement = sa.select(model).where(model.id == row_id, model.user_id == user_id)
+        return self.session.scalars(statement).first()
+
+    def list_live(self, user_id: Any, now: datetime, active_since: datetime | None) -> list[Any]:
+        """Return the sessions that would be restored at ``now``, newest activity first."""
+        session = self.models.session
+        statement = sa.select(session).where(
+            session.user_id == user_id,
+            session.ended_at.is_(None),
+            sa.or_(session.expires_at.is_(None), session.expires_at > now),
+        )
+        if active_since is not None:
+            statement = statement.where(session.last_active_at > active_since)
+        return list(self.session.scalars(statement.order_by(session.last_active_at.desc())))
+
+    def list_ended(self, user_id: Any, limit: int | None = None) -> list[Any]:
+        """Return ended sessions, the one that ended last first."""
+        session = self.models.session
+        statement = (
+            sa.select(session)
+            .where(session.user_id == user_id, session.ended_at.is_not(None))
+            .order_by(session.ended_at.desc())
+            .limit(limit)
+        )
+        return list(self.session.scalars(statement))
+
+    def list_devices(self, user_id: Any) -> list[Any]:
+        """Return the person's devices, last seen first."""
+        device = self.models.device
+        statement = sa.select(device).where(device.user_id == user_id)
+        return list(self.session.scalars(statement.order_by(device.last_seen_at.desc())))
+
+    def load_devices(self, sessions: Sequence[Any]) -> None:
+        """Set ``session.device`` on all of these with one statement."""
+        device = self.models.device
+        wanted = {session.device_id for session in sessions} - {None}
+        rows = self.session.scalars(sa.select(device).where(device.id.in_(wanted)))
+        devices = {row.id: row for row in rows}
+        for session in sessions:
+            set_committed_value(session, "device", devices.get(session.device_id))
+
+    def list_events(self, user_id: Any, limit: int | None = None) -> list[Any]:
+        """Return the person's audit events, newest first."""
+        event = self.models.event
+        statement = sa.select(event).where(event.user_id == user_id)
+        newest_first = statement.order_by(event.sequence.desc()).limit(limit)
+        return list(self.session.scalars(newest_first))
+
+    def list_user_ids_with_live(self) -> list[Any]:
+        """Return the ids of everyone who has a session that has not ended."""
+        session = self.models.session
+        statement = sa.select(session.user_id).where(session.ended_at.is_(None)).distinct()
+        return list(self.session.scalars(statement))
+
+
+def erase_with_user(models: Models) -> None:
+    """Let a person's rows go when the person does, also where foreign keys are off.
+
+    Deleting through the ORM deletes them first. SQLite may give a deleted person's number to
+    the next one, so there a new person also starts by clearing what an earlier one left.
+    """
+    for name, listener in (("before_delete", _erase), ("after_insert", _erase_leftovers)):
+        bound = partial(listener, models)
+        if models.user not in _erasing[name]:
+            _erasing[name].add(models.user)
+            event.listen(models.user, name, bound, propagate=True)
+
+
+_erasing: dict[str, WeakSet[type[Any]]] = {
+    "before_delete": WeakSet(),
+    "after_insert": WeakSet(),
+}
+
+
+def _erase(models: Models, mapper: Any, connection: sa.Connection, user: Any) -> None:
+    user_id = sa.inspect(user).mapper.primary_key_from_instance(user)[0]
+    for model in (models.event, models.session, models.device):
+        connection.execute(sa.delete(model.__table__).where(model.user_id == user_id))
+
+
+def _erase_leftovers(models: Models, mapper: Any, connection: sa.Connection, user: Any) -> None:
+    if connection.dialect.name == "sqlite" and sa.inspect(connection).has_table(
+        models.session.__tablename__
+    ):
+        _erase(models, mapper, connection, user)
+
+
+def _column_names(model: type[Any]) -> list[str]:
+    """Return the names, in their table, of the columns a model maps."""
+    return [prop.columns[0].name for prop in sa.inspect(model).column_attrs]
+
+
+def _positions(model: type[Any]) -> dict[str, int]:
+    """Return each mapped attribute with its place in :func:`_column_names`."""
+    return {prop.key: place for place, prop in enumerate(sa.inspect(model).column_attrs)}
+
+
+def _is_simple(model: type[Any]) -> bool:
+    """Whether a row of the model's one table is all that loading an object takes."""
+    mapper = sa.inspect(model)
+    is_one_table = not mapper.inherits and mapper.polymorphic_on is None
+    are_columns = all(isinstance(p.columns[0], sa.Column) for p in mapper.column_attrs)
+    return is_one_table and are_columns and not mapper.class_manager.dispatch.load
+
+
+def _for_reading(engine: sa.Engine) -> sa.Engine:
+    """Return the engine without BEGIN and ROLLBACK around a lone SELECT, where that saves."""
+    if engine.dialect.name != "postgresql":
+        return engine
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+@contextmanager
+def _without_waiting(connection: sa.Connection) -> Iterator[None]:
+    """Make a locked row or database an error at once; PostgreSQL skips it by its statement."""
+    if connection.dialect.name == "sqlite":
+        raw: Any = connection.connection.dbapi_connection
+        (timeout,) = raw.execute("PRAGMA busy_timeout").fetchone()
+        raw.execute("PRAGMA busy_timeout = 0")
+        try:
+            yield
+        finally:
+            raw.execute(f"PRAGMA busy_timeout = {timeout}")
+        return
+    if getattr(connection.dialect, "is_mariadb", False):
+        event.listen(connection, "before_cursor_execute", _refuse_to_wait, retval=True)
+    yield
+
+
+def _refuse_to_wait(
+    connection: sa.Connection, cursor: Any, statement: str, parameters: Any, *_: Any
+) -> tuple[str, Any]:
+    return f"SET STATEMENT innodb_lock_wait_timeout=0 FOR {statement}", parameters

@@ -1,0 +1,112 @@
+"""Whose transaction is it, and what may leave only after its commit.
+
+Signals, mails and cookies are effects: each is put beside the transaction it belongs to. When
+the outermost commit has succeeded, they run in order, with the database session free for new
+work; when the transaction, or the savepoint they were put in, is rolled back, they are undone
+and forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from sqlalchemy import event
+from sqlalchemy.orm import Session, SessionTransaction, scoped_session
+
+_KEY = "flask_device_sessions.transaction"
+
+Effect = Callable[[], object]
+
+
+class _Entry(NamedTuple):
+    transaction: SessionTransaction | None
+    effect: Effect
+    undo: Effect
+
+
+class _Ledger:
+    """What is known of a database session's current transaction."""
+
+    def __init__(self) -> None:
+        self.entries: list[_Entry] = []
+        self.has_connection = False
+        self.is_committed = False
+
+
+def listen(sessions: scoped_session[Any]) -> None:
+    """Keep the ledger for every session of this registry; a second call changes nothing."""
+    for name, listener in _LISTENERS.items():
+        if not event.contains(sessions, name, listener):
+            event.listen(sessions, name, listener)
+
+
+def has_connection(session: Session) -> bool:
+    """Whether the session holds a database connection right now."""
+    return _KEY in session.info and _ledger(session).has_connection
+
+
+def is_idle(session: Session) -> bool:
+    """Whether nobody has work open in the session: no connection held, nothing to flush."""
+    return not (has_connection(session) or session.new or session.dirty or session.deleted)
+
+
+def after_commit(session: Session, effect: Effect, undo: Effect = lambda: None) -> None:
+    """Run ``effect`` after the commit of the transaction that ``session`` is in.
+
+    Args:
+        session: a session that is listened to (:func:`listen`) and is in a transaction.
+        effect: called without arguments; an exception reaches whoever commits.
+        undo: called instead when the transaction is rolled back.
+    """
+    transaction = session.get_nested_transaction() or session.get_transaction()
+    _ledger(session).entries.append(_Entry(transaction, effect, undo))
+
+
+def _ledger(session: Session) -> _Ledger:
+    ledger: _Ledger = session.info.setdefault(_KEY, _Ledger())
+    return ledger
+
+
+def _on_begin(session: Session, transaction: SessionTransaction, connection: Any) -> None:
+    _ledger(session).has_connection = True
+
+
+def _on_commit(session: Session) -> None:
+    # Also called when a savepoint is released: that commits nothing yet.
+    if not session.in_nested_transaction():
+        _ledger(session).is_committed = True
+
+
+def _on_rollback(session: Session, previous: SessionTransaction) -> None:
+    ledger = _ledger(session)
+    lost = [entry for entry in ledger.entries if _is_within(entry.transaction, previous)]
+    ledger.entries = [entry for entry in ledger.entries if entry not in lost]
+    for entry in reversed(lost):
+        entry.undo()
+
+
+def _on_end(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.parent is not None:
+        return
+    ledger: _Ledger | None = session.info.pop(_KEY, None)
+    if ledger is None:
+        return
+    for entry in ledger.entries:
+        entry.effect() if ledger.is_committed else entry.undo()
+
+
+def _is_within(inner: SessionTransaction | None, outer: SessionTransaction) -> bool:
+    while inner is not None:
+        if inner is outer:
+            return True
+        inner = inner.parent
+    return False
+
+
+_LISTENERS: dict[str, Callable[..., None]] = {
+    "after_begin": _on_begin,
+    "after_commit": _on_commit,
+    "after_soft_rollback": _on_rollback,
+    "after_transaction_end": _on_end,
+}

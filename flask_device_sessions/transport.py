@@ -1,0 +1,123 @@
+"""Cookies in, cookies out. The credential and the browser's name each travel signed.
+
+``request.remote_addr`` is the caller's address: behind a proxy, let Werkzeug's ``ProxyFix``
+set it. ``X-Forwarded-For`` is never read here, because anybody can send one.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from datetime import datetime, timedelta
+from typing import Any
+
+from flask import Flask, Request, Response
+
+from .ambient import utc_now
+from .clients import Client
+from .config import Settings
+from .errors import BadToken
+from .signing import Purpose, Signatures
+from .tokens import SessionToken, digest_of
+from .visit import Outgoing
+
+#: The longest that browsers keep a cookie (RFC 6265bis 5.5): how long a browser is recognised.
+COOKIE_AGE = timedelta(days=400)
+
+
+class Transport:
+    """Reads and writes the cookies of one app.
+
+    Args:
+        settings: names and attributes of the cookies.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._keys: tuple[Any, ...] = ()
+        self._signatures: Signatures | None = None
+
+    def signatures(self, app: Flask) -> Signatures:
+        """Return the signatures under the app's secret key and fallbacks as they are now."""
+        keys = (app.secret_key, *(app.config.get("SECRET_KEY_FALLBACKS") or ()))
+        if self._signatures is None or keys != self._keys:
+            self._keys, self._signatures = keys, Signatures(keys[0], keys[1:])
+        return self._signatures
+
+    def read_token(self, app: Flask, request: Request) -> SessionToken | None:
+        """Return the credential that the request carries; ``None`` for none or a forged one."""
+        signed = request.cookies.get(self.cookie_name(app))
+        if signed is None:
+            return None
+        try:
+            return SessionToken.parse(self.signatures(app).unsign(Purpose.SESSION, signed))
+        except BadToken:
+            return None
+
+    def read_browser_id(self, app: Flask, request: Request) -> bytes | None:
+        """Return the browser's name from its cookie; ``None`` for none or a forged one."""
+        signed = request.cookies.get(self.browser_cookie_name(app), "")
+        try:
+            text = self.signatures(app).unsign(Purpose.BROWSER, signed)
+            return urlsafe_b64decode(text + "==")
+        except (BadToken, Base64Error, ValueError):
+            return None
+
+    def client_from(self, app: Flask, request: Request) -> Client:
+        """Return who is calling, in plain values."""
+        browser_id = self.read_browser_id(app, request)
+        return Client.seen(
+            request.remote_addr,
+            request.headers.get("User-Agent", ""),
+            None if browser_id is None else digest_of(browser_id),
+        )
+
+    def write(self, app: Flask, response: Response, outgoing: Outgoing) -> None:
+        """Put the cookies on the answer, and keep caches from keeping it."""
+        response.vary.add("Cookie")
+        if not outgoing:
+            return
+        response.headers["Cache-Control"] = "no-store"
+        signatures = self.signatures(app)
+        if outgoing.is_clearing:
+            response.delete_cookie(self.cookie_name(app), **self._attributes(app))
+        if outgoing.token is not None:
+            text = signatures.sign(Purpose.SESSION, outgoing.token.text())
+            self._set(app, response, self.cookie_name(app), text, outgoing.expires_at)
+        if outgoing.browser_id is not None:
+            name = urlsafe_b64encode(outgoing.browser_id).rstrip(b"=").decode("ascii")
+            text = signatures.sign(Purpose.BROWSER, name)
+            expires = utc_now() + COOKIE_AGE
+            self._set(app, response, self.browser_cookie_name(app), text, expires)
+
+    def cookie_name(self, app: Flask) -> str:
+        """Return the name of the session cookie."""
+        if self._settings.cookie_name is not None:
+            return self._settings.cookie_name
+        is_host = self._settings.allows_host_prefix(self.is_secure(app))
+        return "__Host-device_session" if is_host else "device_session"
+
+    def browser_cookie_name(self, app: Flask) -> str:
+        """Return the name of the cookie that recognises the browser."""
+        return self.cookie_name(app) + "_browser"
+
+    def _set(
+        self, app: Flask, response: Response, name: str, text: str, expires: datetime | None
+    ) -> None:
+        # Only Expires: with Max-Age beside it the header would pass 200 bytes.
+        response.set_cookie(name, text, expires=expires, **self._attributes(app))
+
+    def _attributes(self, app: Flask) -> dict[str, Any]:
+        return {
+            "path": self._settings.cookie_path,
+            "domain": self._settings.cookie_domain,
+            "secure": self.is_secure(app),
+            "httponly": True,
+            "samesite": self._settings.cookie_samesite,
+        }
+
+    def is_secure(self, app: Flask) -> bool:
+        """Whether the cookies are for HTTPS only."""
+        if self._settings.cookie_secure is not None:
+            return self._settings.cookie_secure
+        return not (app.debug or app.testing)

@@ -1,0 +1,92 @@
+"""One request's state: who called, what the credential turned out to be, what goes out."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from flask import Request
+from werkzeug.exceptions import ServiceUnavailable
+from werkzeug.local import LocalProxy
+
+from .clients import Client
+from .errors import StoreUnavailable
+from .lifecycle import Refused
+from .store import Found
+from .tokens import SessionToken
+
+
+@dataclass
+class Outgoing:
+    """Cookies that the answer sets, once the change behind them is committed.
+
+    Attributes:
+        token: the session cookie's new credential.
+        expires_at: when the browser forgets it; ``None`` is with the end of the browser.
+        is_clearing: the session cookie is deleted.
+        browser_id: the browser cookie's new content.
+    """
+
+    token: SessionToken | None = None
+    expires_at: datetime | None = None
+    is_clearing: bool = False
+    browser_id: bytes | None = None
+
+    def __bool__(self) -> bool:
+        return self.token is not None or self.is_clearing or self.browser_id is not None
+
+
+@dataclass
+class Visit:
+    """What is known of the request that is running.
+
+    Attributes:
+        request: the request itself: a test's app context may outlive it.
+        client: who is calling.
+        now: when the request came: the one time that all its decisions use.
+        found: the session of a good credential.
+        refused: what was wrong with one that is not.
+        fault: why nobody could tell.
+        session: the live session, as ``g.current_session`` shows it.
+        session_id: its id, kept apart: a commit or rollback expires the object.
+        user_id: whose it is.
+        user: its user, once somebody asked.
+        outgoing: the cookies to set.
+    """
+
+    request: Request = field(repr=False)
+    client: Client
+    now: datetime
+    found: Found | None = None
+    refused: Refused | None = None
+    fault: StoreUnavailable | None = None
+    session: Any = None
+    session_id: uuid.UUID | None = None
+    user_id: Any = None
+    user: Any = None
+    outgoing: Outgoing = field(default_factory=Outgoing)
+
+    def enter(self, session: Any, session_id: uuid.UUID | None, user_id: Any, user: Any) -> None:
+        """Be signed in with this session from here on, or with none."""
+        self.session, self.session_id = session, session_id
+        self.user_id, self.user = user_id, user
+
+    @property
+    def ended_because(self) -> str | None:
+        """Why the session of the caller's cookie ended, if it once was good."""
+        return None if self.refused is None else self.refused.reason
+
+
+def unavailable(fault: StoreUnavailable) -> Any:
+    """Return a stand-in that answers 503 to whoever asks it anything.
+
+    It takes the place of the session and the user when the store could not say who is calling:
+    a view that does not ask runs, and nobody is taken for anonymous.
+    """
+
+    def fail() -> Any:
+        raise ServiceUnavailable(retry_after=fault.retry_after) from fault
+
+    return LocalProxy(fail)

@@ -1,0 +1,54 @@
+"""The pages: their URLs, all on this screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, Flask
+from flask_login import login_required
+
+from ..config import Settings
+from ..decorators import allow_anonymous
+from ..errors import SessionLimitReached, StoreUnavailable
+from . import views
+from .pages import protect
+
+Guard = Callable[[Any], Any]
+
+DEVICE = "/devices/<uuid:device_id>"
+SESSION = "/devices/sessions/<uuid:session_id>"
+
+#: Rule, endpoint, method or methods, view, and who may call it.
+URLS: tuple[tuple[str, str, str, Callable[..., Any], Guard], ...] = (
+    ("/login", "login", "GET POST", views.login, allow_anonymous),
+    ("/logout", "logout", "POST", views.logout, allow_anonymous),
+    ("/devices/", "devices", "GET", views.devices, login_required),
+    (f"{DEVICE}/rename", "rename_device", "POST", views.rename_device, login_required),
+    (f"{DEVICE}/revoke", "revoke_device", "POST", views.revoke_device, login_required),
+    (f"{SESSION}/revoke", "revoke_session", "POST", views.revoke_session, login_required),
+    ("/devices/revoke-others", "revoke_others", "POST", views.revoke_others, login_required),
+    ("/devices/revoke-all", "revoke_all", "POST", views.revoke_all, login_required),
+)
+
+
+def make_blueprint(settings: Settings) -> Blueprint:
+    """Return the blueprint of the pages, for one app."""
+    blueprint = Blueprint(
+        "device_sessions",
+        "flask_device_sessions",
+        url_prefix=settings.url_prefix,
+        template_folder="templates",
+        static_folder="static",
+        static_url_path="/device-sessions/static",
+    )
+    for rule, endpoint, methods, view, guard in URLS:
+        blueprint.add_url_rule(rule, endpoint, guard(view), methods=methods.split())
+    blueprint.after_request(protect)
+    return blueprint
+
+
+def register_error_handlers(app: Flask) -> None:
+    """Answer in words when a verb, in any view of the app, cannot do its part."""
+    app.register_error_handler(StoreUnavailable, views.unavailable)
+    app.register_error_handler(SessionLimitReached, views.limit_reached)

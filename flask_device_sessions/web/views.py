@@ -1,0 +1,194 @@
+"""The pages. Each asks the extension; none knows SQL or cookies."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import Any
+
+from flask import Response, abort, current_app, flash, redirect, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from ..errors import BadToken, SessionLimitReached, StoreUnavailable
+from ..i18n import gettext, ngettext
+from ..proxies import current_extension, current_session, current_user
+from ..redirects import safe_next
+from . import forms, limit
+from .pages import error_page, page
+
+_logger = logging.getLogger("flask_device_sessions")
+
+_SEE_OTHER = 303
+
+
+# -- Signing in and out ------------------------------------------------------------------------
+
+
+def login() -> AnyResponse:
+    """Show the form; sign in; or, with a ticket, finish a sign-in that met the limit."""
+    if request.method == "POST" and "ticket" in request.form:
+        return _finish_at_limit()
+    if request.method == "GET" and current_user.is_authenticated:
+        return _go_on(request.args.get("next"))
+    form = forms.LoginForm.for_settings(current_extension.settings)
+    if request.method == "GET":
+        form.next.data = safe_next(request.args.get("next"))
+        notice = current_extension.why_signed_out()
+        current_extension.forget_ended()
+        return page("login", form=form, notice=notice)
+    if not form.validate():
+        return _login_again(form, gettext("This page was open for too long. Try again."), 400)
+    user = current_extension.authenticate(form.identifier.data, form.password.data)
+    if user is None:
+        return _login_again(form, gettext("The name or the password is wrong."), 401)
+    current_extension.login(user, remember=form.wants_to_be_remembered)
+    _warn_of_lost_cookie()
+    return _go_on(form.next.data)
+
+
+def _login_again(form: forms.LoginForm, problem: str, status: int) -> Response:
+    form.form_errors.append(problem)
+    form.next.data = safe_next(form.next.data)
+    response = page("login", status, form=form, notice=None)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"  # RFC 9110 15.5.2 asks for a challenge
+    return response
+
+
+def _finish_at_limit() -> AnyResponse:
+    if not forms.is_genuine():
+        return _expired_form()
+    try:
+        facts = limit.open_ticket(request.form["ticket"])
+        limit.swap(facts, request.form.get("end_session", ""))
+    except BadToken:
+        flash(gettext("That took too long. Please sign in again."), "error")
+        return redirect(url_for(".login"), _SEE_OTHER)
+    return _go_on(facts["next"])
+
+
+def _go_on(target: object) -> AnyResponse:
+    return redirect(
+        safe_next(target) or _url_of(current_extension.settings.after_login), _SEE_OTHER
+    )
+
+
+def _url_of(place: str) -> str:
+    return place if place.startswith("/") else url_for(place)
+
+
+def _warn_of_lost_cookie() -> None:
+    """Tell the developer, who would otherwise see a sign-in that leads nowhere."""
+    if current_extension.is_cookie_secure and not request.is_secure:
+        _logger.warning(
+            "The session cookie is for HTTPS only, but %s came over HTTP: a browser may drop it. "
+            "Serve HTTPS (behind a proxy: werkzeug.middleware.proxy_fix.ProxyFix), run with "
+            "--debug, or set DEVICE_SESSIONS_COOKIE_SECURE = False for a local try.",
+            request.path,
+        )
+
+
+def logout() -> AnyResponse:
+    """End the current session."""
+    if not forms.is_genuine():
+        return _expired_form()
+    current_extension.logout()
+    place = current_extension.settings.after_logout
+    return redirect(url_for(".login") if place is None else _url_of(place), _SEE_OTHER)
+
+
+# -- Devices -----------------------------------------------------------------------------------
+
+
+def devices() -> Response:
+    """List where the person is signed in, this device first."""
+    user = current_user._get_current_object()
+    sessions = current_extension.sessions_of(user)
+    sessions.sort(key=lambda session: not session.is_current)
+    current_extension.load_devices(sessions)
+    return page("devices", sessions=sessions, ended=current_extension.recently_ended(user))
+
+
+def rename_device(device_id: uuid.UUID) -> AnyResponse:
+    """Give a device a name, or take it away."""
+    if not forms.is_genuine():
+        return _expired_form()
+    device = _or_404(current_extension.find_device(current_user, device_id))
+    current_extension.rename_device(device, request.form.get("name", ""))
+    return _back(gettext("The device has its new name."))
+
+
+def revoke_device(device_id: uuid.UUID) -> AnyResponse:
+    """End every session on one device."""
+    if not forms.is_genuine():
+        return _expired_form()
+    device = _or_404(current_extension.find_device(current_user, device_id))
+    return _back(_signed_out(current_extension.revoke_device(device)))
+
+
+def revoke_session(session_id: uuid.UUID) -> AnyResponse:
+    """End one session."""
+    if not forms.is_genuine():
+        return _expired_form()
+    session = _or_404(current_extension.find_session(current_user, session_id))
+    return _back(_signed_out(current_extension.revoke(session)))
+
+
+def revoke_others() -> AnyResponse:
+    """End every session but this one."""
+    if not forms.is_genuine():
+        return _expired_form()
+    return _back(_signed_out(current_extension.revoke_others()))
+
+
+def revoke_all() -> AnyResponse:
+    """End every session, this one too."""
+    if not forms.is_genuine():
+        return _expired_form()
+    return _back(_signed_out(current_extension.revoke_all(current_user)))
+
+
+def _signed_out(number: int) -> str:
+    if number == 0:
+        return gettext("That device was signed out already.")
+    return ngettext("%(num)d device was signed out.", "%(num)d devices were signed out.", number)
+
+
+def _back(message: str) -> AnyResponse:
+    """Return to the list, or to the login page for those who signed themselves out."""
+    flash(message, "success")
+    endpoint = ".devices" if current_session else ".login"
+    return redirect(url_for(endpoint), _SEE_OTHER)
+
+
+def _or_404(row: Any) -> Any:
+    return row if row is not None else abort(404)
+
+
+# -- What can go wrong --------------------------------------------------------------------------
+
+
+def _expired_form() -> Response:
+    return error_page(
+        400,
+        gettext("This page was open for too long"),
+        gettext("Nothing was changed. Go back, reload the page, and try again."),
+    )
+
+
+def limit_reached(error: SessionLimitReached) -> Response:
+    """Answer a sign-in that met ``LIMIT_POLICY="refuse"``."""
+    return limit.limit_page(error)
+
+
+def unavailable(error: StoreUnavailable) -> Response:
+    """Answer when the database did not do its part: nothing was changed."""
+    _logger.error("%s %s failed: %s", request.method, request.path, error)
+    is_for_developers = current_app.debug or current_app.testing
+    response = error_page(
+        503,
+        gettext("Please try again in a moment"),
+        str(error) if is_for_developers else gettext("Signing in and out is not possible now."),
+    )
+    response.headers["Retry-After"] = str(error.retry_after)
+    return response
