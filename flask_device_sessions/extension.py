@@ -170,6 +170,16 @@ class DeviceSessions:
         return self._state.transport.signatures(_app())
 
     @property
+    def browser_cookie_name(self) -> str:
+        """Name of the cookie that recognises the browser."""
+        return self._state.transport.browser_cookie_name(_app())
+
+    @property
+    def database_session(self) -> Any:
+        """The ``db.session`` that the verbs write through."""
+        return self._state.store.session
+
+    @property
     def is_cookie_secure(self) -> bool:
         """Whether browsers send the session cookie over HTTPS only."""
         return self._state.transport.is_secure(_app())

@@ -1,0 +1,1 @@
+"""The suite: one file per module, and stories in the folders below."""

@@ -1,0 +1,130 @@
+"""Fixtures: an app on each engine, its people, their browsers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http.cookies import SimpleCookie
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from flask_device_sessions import DeviceSessions
+from flask_device_sessions.testing import IPHONE, Browser
+from tests import engines
+from tests.support import User, add_user, db, make_app
+
+_absent = {name: engines.why_absent(name) for name in engines.NAMES}
+
+
+def pytest_report_header() -> list[str]:
+    """Say loudly which engines the run leaves out."""
+    return [
+        f"NOT TESTED: {name}, because it does not answer ({why}). `make services` starts it."
+        for name, why in _absent.items()
+        if why is not None
+    ]
+
+
+@pytest.fixture(scope="session", params=engines.NAMES)
+def engine(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    worker_id: str,
+) -> engines.Engine:
+    """An engine with an empty database of this worker's own."""
+    name: str = request.param
+    if why := _absent[name]:
+        assert not engines.IS_COMPLETE, f"{name} must be there: {why}"
+        pytest.skip(f"{name} does not answer")
+    return engines.prepare(name, worker_id, tmp_path_factory.mktemp(name))
+
+
+@pytest.fixture(scope="session")
+def schema(engine: engines.Engine) -> engines.Engine:
+    """The engine with the tables in it."""
+    app = make_app(engine.uri)
+    with app.app_context():
+        db.create_all()
+        db.engine.dispose()
+    return engine
+
+
+@pytest.fixture
+def config() -> dict[str, Any]:
+    """Settings of the app; a test class or module overrides it."""
+    return {}
+
+
+@pytest.fixture
+def app(schema: engines.Engine, config: dict[str, Any]) -> Iterator[Flask]:
+    """An app with the extension, on each engine in turn, its tables empty."""
+    app = make_app(schema.uri, **config)
+    yield app
+    with app.app_context():
+        for table in reversed(db.metadata.sorted_tables):
+            db.session.execute(table.delete())
+        db.session.commit()
+        db.engine.dispose()
+
+
+@pytest.fixture
+def context(app: Flask) -> Iterator[None]:
+    """The app's context, for tests that look at rows."""
+    with app.app_context():
+        yield
+
+
+@pytest.fixture
+def extension(app: Flask) -> DeviceSessions:
+    """The extension of the app."""
+    extension: DeviceSessions = app.extensions["device_sessions"]
+    return extension
+
+
+@pytest.fixture
+def ada(app: Flask, context: None) -> User:
+    """A person with an account."""
+    return add_user()
+
+
+@pytest.fixture
+def laptop(app: Flask) -> Browser:
+    """A browser on a Linux PC."""
+    return Browser(app)
+
+
+@pytest.fixture
+def phone(app: Flask) -> Browser:
+    """A browser on an iPhone, at another address."""
+    return Browser(app, IPHONE, ip="198.51.100.7")
+
+
+@pytest.fixture(autouse=True)
+def _cookies_are_well_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at every Set-Cookie of ours that any test receives (ASVS 3.3.1 to 3.3.4)."""
+    original = FlaskClient.open
+
+    def open_and_look(client: FlaskClient, *args: Any, **values: Any) -> Any:
+        response = original(client, *args, **values)
+        for header in response.headers.getlist("Set-Cookie"):
+            if "device_session" in header.partition("=")[0]:
+                _check_cookie(header, response.headers)
+        return response
+
+    monkeypatch.setattr(FlaskClient, "open", open_and_look)
+
+
+def _check_cookie(header: str, headers: Any) -> None:
+    cookie: SimpleCookie = SimpleCookie()
+    cookie.load(header)
+    ((name, morsel),) = cookie.items()
+    assert morsel["httponly"], header
+    assert morsel["samesite"] in ("Lax", "Strict", "None"), header
+    assert len(header) < 200, header
+    assert "no-store" in headers["Cache-Control"], header
+    if name.startswith("__Host-"):
+        assert morsel["secure"], header
+        assert morsel["path"] == "/", header
+        assert not morsel["domain"], header

@@ -1,0 +1,1 @@
+"""What must hold on every engine, under load and through migrations."""

@@ -1,0 +1,1 @@
+"""Stories with two browsers, told through the pages."""
