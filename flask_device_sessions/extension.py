@@ -215,6 +215,7 @@ class DeviceSessions:
         token = state.transport.read_token(_app(), request)
         if token is None:
             return
+        may_write = state.store.is_clean
         try:
             outcome = state.lifecycle.restore(token, visit.now)
         except StoreUnavailable as fault:
@@ -223,25 +224,23 @@ class DeviceSessions:
             return
         if isinstance(outcome, lifecycle.Refused):
             visit.refused = outcome
-            self._write_down_end(visit, outcome)
+            if outcome.is_due and may_write:
+                self._write_down_end(visit, outcome)
             return
         visit.found = outcome.found
-        self._touch(visit)
+        if may_write:
+            self._touch(visit, outcome.found)
         visit.enter(visit.found.session(), visit.found.id, visit.found.user_id, None)
 
-    def _touch(self, visit: Visit) -> None:
-        if visit.found is None or not self._is_idle():
-            return
+    def _touch(self, visit: Visit, found: store.Found) -> None:
         try:
-            self._state.lifecycle.touch(visit.found, visit.client, visit.now)
+            self._state.lifecycle.touch(found, visit.client, visit.now)
         except STORE_FAULTS as error:
             _touch_warning.warning("Activity could not be noted: %s", error)
 
     def _write_down_end(self, visit: Visit, refused: lifecycle.Refused) -> None:
-        """Mark the row of a session that ended by itself, unless the app has work open."""
-        found, reason = refused.found, refused.reason
-        if found is None or reason is None or not refused.is_due or not self._is_idle():
-            return
+        """Mark the row of a session that ended by itself: nothing revives it then."""
+        found, reason = refused.found, str(refused.reason)
 
         def unit() -> list[Any]:
             ended = self._state.lifecycle.end_found(found, reason, visit.client, visit.now)
@@ -252,9 +251,6 @@ class DeviceSessions:
             self._state.store.run(unit)
         except (StoreUnavailable, NoSuchUser) as error:
             _touch_warning.warning("The end of a session could not be noted: %s", error)
-
-    def _is_idle(self) -> bool:
-        return transactions.is_idle(self._state.store.session())
 
     def _after_request(self, response: Response) -> Response:
         visit = _known_visit()
@@ -310,16 +306,12 @@ class DeviceSessions:
         name = clean(identifier, _IDENTIFIER_LENGTH)
         if not name or not passwords.is_checkable(password):
             return None
-        was_idle = self._is_idle()
         try:
             user = self._find_user(name, password)
-            return user if user is not None and user.is_active else None
         except STORE_FAULTS as error:
             self._state.store.roll_back()
             raise self._state.store.explain(error) from error
-        finally:
-            if was_idle:
-                self._state.store.roll_back()
+        return user if user is not None and user.is_active else None
 
     def _find_user(self, name: str, password: str) -> Any | None:
         replacement = self._authenticator

@@ -126,6 +126,8 @@ class Store:
         Raises:
             sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError: it could not be written now.
         """
+        if transactions.has_connection(self.session()):
+            self.roll_back()  # a second connection could deadlock with a pool of one
         table = self.models.session.__table__
         live = sa.and_(
             table.c.id == session_id, table.c.ended_at.is_(None), table.c.last_active_at < due
@@ -139,6 +141,11 @@ class Store:
             )
             connection.commit()
         return touched.rowcount == 1
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the app has nothing unsaved in its database session right now."""
+        return transactions.is_clean(self.session())
 
     @property
     def engine(self) -> sa.Engine:
@@ -208,12 +215,12 @@ class Store:
             What ``unit`` returned.
 
         Raises:
-            StoreUnavailable: the database refused; where nothing else was open in the session,
-                after up to three more tries on failures that pass. All was rolled back.
+            StoreUnavailable: the database refused, also after up to three more tries on
+                failures that pass, where the app had nothing unsaved. All was rolled back.
         """
         if not commit:
             return self._run_inside(unit)
-        is_ours = transactions.is_idle(self.session())
+        is_ours = self.is_clean
         for pause in _PAUSES if is_ours else ():
             try:
                 return self._run_once(unit)

@@ -31,6 +31,7 @@ class _Ledger:
     def __init__(self) -> None:
         self.entries: list[_Entry] = []
         self.has_connection = False
+        self.has_written = False
         self.is_committed = False
 
 
@@ -46,9 +47,10 @@ def has_connection(session: Session) -> bool:
     return _KEY in session.info and _ledger(session).has_connection
 
 
-def is_idle(session: Session) -> bool:
-    """Whether nobody has work open in the session: no connection held, nothing to flush."""
-    return not (has_connection(session) or session.new or session.dirty or session.deleted)
+def is_clean(session: Session) -> bool:
+    """Whether a rollback would lose nothing: nothing written yet, nothing to flush."""
+    has_written = _KEY in session.info and _ledger(session).has_written
+    return not (has_written or session.new or session.dirty or session.deleted)
 
 
 def after_commit(session: Session, effect: Effect, undo: Effect = lambda: None) -> None:
@@ -69,7 +71,15 @@ def _ledger(session: Session) -> _Ledger:
 
 
 def _on_begin(session: Session, transaction: SessionTransaction, connection: Any) -> None:
-    _ledger(session).has_connection = True
+    ledger = _ledger(session)
+    ledger.has_connection = True
+
+    def on_execute(*call: Any) -> None:
+        statement: str = call[2]
+        if not statement.lstrip()[:6].upper().startswith("SELECT"):
+            ledger.has_written = True
+
+    event.listen(connection, "before_cursor_execute", on_execute)
 
 
 def _on_commit(session: Session) -> None:
