@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from http.cookies import SimpleCookie
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -99,6 +101,21 @@ def laptop(app: Flask) -> Browser:
 def phone(app: Flask) -> Browser:
     """A browser on an iPhone, at another address."""
     return Browser(app, IPHONE, ip="198.51.100.7")
+
+
+@pytest.fixture(autouse=True)
+def _connections_are_closed() -> Iterator[None]:
+    """Close what a test's apps left open; an unclosed connection is a warning, so an error."""
+    seen: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
+
+    def on_connect(connection: sa.Connection) -> None:
+        seen.add(connection.engine)
+
+    sa.event.listen(sa.Engine, "engine_connect", on_connect)
+    yield
+    sa.event.remove(sa.Engine, "engine_connect", on_connect)
+    for engine in list(seen):
+        engine.dispose()
 
 
 @pytest.fixture(autouse=True)
