@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterator
 from http.cookies import SimpleCookie
 from typing import Any
@@ -106,7 +105,7 @@ def phone(app: Flask) -> Browser:
 @pytest.fixture(autouse=True)
 def _connections_are_closed() -> Iterator[None]:
     """Close what a test's apps left open; an unclosed connection is a warning, so an error."""
-    seen: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
+    seen: set[sa.Engine] = set()
 
     def on_connect(connection: sa.Connection) -> None:
         seen.add(connection.engine)
@@ -114,7 +113,7 @@ def _connections_are_closed() -> Iterator[None]:
     sa.event.listen(sa.Engine, "engine_connect", on_connect)
     yield
     sa.event.remove(sa.Engine, "engine_connect", on_connect)
-    for engine in list(seen):
+    for engine in seen:
         engine.dispose()
 
 
