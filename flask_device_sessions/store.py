@@ -156,7 +156,8 @@ class Store:
     def adopt(self, model: type[Any], row: sa.Row[Any], offset: int) -> Any:
         """Return a persistent object for a row that was read beside the app's session.
 
-        One that the app's session already holds wins: it may carry changes.
+        One that the app's session already holds wins, for it may carry changes; what a commit
+        has expired on it is filled in.
         """
         columns = _positions(model)
         values = {name: row[offset + position] for name, position in columns.items()}
@@ -166,6 +167,8 @@ class Store:
         )
         held = self.session().identity_map.get(key)
         if held is not None:
+            for name in sa.inspect(held).unloaded & values.keys():
+                set_committed_value(held, name, values[name])
             return held
         instance = mapper.class_manager.new_instance()
         instance_dict(instance).update(values)

@@ -33,13 +33,15 @@ def engine(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     worker_id: str,
-) -> engines.Engine:
+) -> Iterator[engines.Engine]:
     """An engine with an empty database of this worker's own."""
     name: str = request.param
     if why := _absent[name]:
         assert not engines.IS_COMPLETE, f"{name} must be there: {why}"
         pytest.skip(f"{name} does not answer")
-    return engines.prepare(name, worker_id, tmp_path_factory.mktemp(name))
+    prepared = engines.prepare(name, worker_id, tmp_path_factory.mktemp(name))
+    yield prepared
+    engines.remove(prepared)
 
 
 @pytest.fixture(scope="session")

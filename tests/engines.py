@@ -43,23 +43,31 @@ def why_absent(name: str) -> str | None:
 
 
 def prepare(name: str, worker: str, folder: Path) -> Engine:
-    """Make an empty database for this worker."""
+    """Make an empty database for this worker; two runs at once do not meet."""
     if name == "sqlite":
         return Engine(name, f"sqlite:///{folder / 'suite.db'}")
-    database = f"device_sessions_test_{worker}"
-    server = sa.create_engine(_server(name), isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {database}{_force(name)}")
-        connection.exec_driver_sql(f"CREATE DATABASE {database}")
-    server.dispose()
+    database = f"device_sessions_test_{os.getpid()}_{worker}"
+    _on_server(name, f"CREATE DATABASE {database}")
     uri = sa.make_url(_server(name)).set(database=database)
     return Engine(name, uri.render_as_string(hide_password=False))
+
+
+def remove(engine: Engine) -> None:
+    """Drop what :func:`prepare` made."""
+    if engine.name != "sqlite":
+        database = sa.make_url(engine.uri).database
+        force = " WITH (FORCE)" if engine.name == "postgresql" else ""
+        _on_server(engine.name, f"DROP DATABASE {database}{force}")
+
+
+def _on_server(name: str, command: str) -> None:
+    server = sa.create_engine(_server(name), isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.exec_driver_sql(command)
+    server.dispose()
 
 
 def _server(name: str) -> str:
     variable, default = _SERVERS[name]
     return os.environ.get(variable, default)
 
-
-def _force(name: str) -> str:
-    return " WITH (FORCE)" if name == "postgresql" else ""

@@ -35,10 +35,12 @@ _KEYS: dict[str, Any] = {"int": sa.Integer, "uuid": sa.Uuid, "str": sa.String(36
 @pytest.fixture(scope="module")
 def empty(
     engine: engines.Engine, tmp_path_factory: pytest.TempPathFactory, worker_id: str
-) -> engines.Engine:
+) -> Iterator[engines.Engine]:
     """A second database on each engine, for migrations alone."""
     folder = tmp_path_factory.mktemp("migrations")
-    return engines.prepare(engine.name, f"{worker_id}_migrations", folder)
+    prepared = engines.prepare(engine.name, f"{worker_id}_migrations", folder)
+    yield prepared
+    engines.remove(prepared)
 
 
 @pytest.fixture(autouse=True)

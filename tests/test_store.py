@@ -1,0 +1,349 @@
+"""Statements and their row counts: the guards that hold when two do something at once."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+from flask_login import UserMixin, current_user
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.orm import Mapped, mapped_column
+
+from flask_device_sessions import DeviceSessions, StoreUnavailable
+from flask_device_sessions.store import Store
+from flask_device_sessions.testing import Browser, DeviceSessionFactory, login
+from tests.engines import Engine
+from tests.support import User, add_user, bare_app, db, make_app, sign_in, statements, who
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=timezone.utc)
+EARLIER = NOW - timedelta(minutes=5)
+
+
+@pytest.fixture
+def store(extension: DeviceSessions, context: None) -> Store:
+    """The store of the app."""
+    return extension._state.store
+
+
+def _add_session(user: User, **columns: Any) -> Any:
+    session = DeviceSessionFactory(user=user, **columns)
+    db.session.commit()
+    return session
+
+
+@pytest.fixture
+def session(ada: User, store: Store) -> Any:
+    """A live session of Ada's, last active an hour ago."""
+    return _add_session(ada, created_at=NOW - timedelta(hours=1))
+
+
+@contextmanager
+def _row_locked(store: Store, session_id: uuid.UUID) -> Iterator[None]:
+    """Hold the lock that a sign-in or a revocation holds, from another connection."""
+    table = store.models.session.__table__
+    with store.engine.connect() as other, other.begin():
+        other.execute(sa.update(table).where(table.c.id == session_id).values(name="held"))
+        yield
+
+
+# -- touch -------------------------------------------------------------------------------------
+
+
+def test_touch_writes_when_due(store: Store, session: Any) -> None:
+    """A session that was last active before the due time is written."""
+    touched = store.touch(session.id, NOW, EARLIER, {"last_ip_address": "192.0.2.9"})
+
+    assert touched
+    assert session.last_active_at == NOW
+    assert session.last_ip_address == "192.0.2.9"
+
+
+def test_touch_never_brings_an_ended_session_back(store: Store, ada: User) -> None:
+    """An ended row is left as it is, whatever is touched."""
+    session = _add_session(ada, created_at=NOW - timedelta(hours=1), ended=True)
+
+    touched = store.touch(session.id, NOW, EARLIER, {})
+
+    assert not touched
+    assert session.ended_at is not None
+    assert session.last_active_at == NOW - timedelta(hours=1)
+
+
+def test_touch_never_moves_time_backwards(store: Store, session: Any) -> None:
+    """A worker whose clock is behind changes nothing."""
+    store.touch(session.id, NOW, EARLIER, {})
+    behind = NOW - timedelta(minutes=3)
+
+    touched = store.touch(session.id, behind, behind - timedelta(minutes=5), {})
+
+    assert not touched
+    assert session.last_active_at == NOW
+
+
+def test_touch_does_not_wait_for_a_lock(store: Store, session: Any) -> None:
+    """While somebody else holds the row, a touch gives way at once."""
+    session_id = session.id
+    db.session.rollback()
+    gave_way = False
+
+    with _row_locked(store, session_id):
+        try:
+            gave_way = not store.touch(session_id, NOW, EARLIER, {})
+        except sa.exc.OperationalError:
+            gave_way = True
+
+    assert gave_way
+    assert store.touch(session_id, NOW, EARLIER, {})
+
+
+def test_a_touch_that_fails_leaves_the_request_alone(
+    app: Flask, ada: User, laptop: Browser, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A touch that cannot be written is a log line, not an error, and the view can still write."""
+    sign_in(laptop)
+    session_id = store.session.scalars(sa.select(store.models.session.id)).one()
+    table = store.models.session.__table__
+    an_hour_ago = datetime.now(timezone.utc) - timedelta(hours=1)
+    db.session.execute(sa.update(table).values(last_active_at=an_hour_ago))
+    db.session.commit()
+
+    with _row_locked(store, session_id):
+        signed_in_as = who(laptop)
+
+    assert signed_in_as == ada.email
+
+
+def _person(number: int, name: object = "x") -> Any:
+    return sa.insert(User).values(id=number, email=f"{name}@example.com", is_enabled=True)
+
+
+# -- run ---------------------------------------------------------------------------------------
+
+
+def test_a_unit_is_done_again_after_a_conflict(store: Store, ada: User) -> None:
+    """Somebody else took the same sequence number first: the unit runs again and succeeds."""
+    tries: list[int] = []
+
+    def unit() -> str:
+        tries.append(len(tries))
+        number = ada.id if len(tries) == 1 else ada.id + 1
+        db.session.execute(_person(number, len(tries)))
+        return "done"
+
+    result = store.run(unit)
+
+    assert result == "done"
+    assert tries == [0, 1]
+
+
+def test_a_unit_is_not_done_again_over_the_apps_unsaved_work(store: Store, ada: User) -> None:
+    """What the app had pending is gone with the rollback, so the app hears of it."""
+    tries: list[int] = []
+    store.session.add(User(email="pending@example.com"))
+    number = ada.id
+
+    def unit() -> None:
+        tries.append(len(tries))
+        db.session.execute(_person(number))
+
+    with pytest.raises(StoreUnavailable):
+        store.run(unit)
+
+    assert tries == [0]
+
+
+def test_a_unit_that_keeps_failing_is_given_up(store: Store, ada: User) -> None:
+    """After four tries the failure is reported, and the session is usable."""
+    tries: list[int] = []
+    number = ada.id
+
+    def unit() -> None:
+        tries.append(len(tries))
+        db.session.execute(_person(number))
+
+    with pytest.raises(StoreUnavailable):
+        store.run(unit)
+
+    assert len(tries) == 4
+    assert db.session.get(User, number) is not None
+
+
+def test_a_unit_that_fails_for_good_is_not_repeated(store: Store, ada: User) -> None:
+    """A statement that can never work is reported at once."""
+    tries: list[int] = []
+
+    def unit() -> None:
+        tries.append(len(tries))
+        db.session.execute(sa.text("SELECT * FROM no_such_thing"))
+
+    with pytest.raises(StoreUnavailable):
+        store.run(unit)
+
+    assert tries == [0]
+
+
+def test_a_failure_inside_the_apps_transaction_is_the_apps(store: Store, ada: User) -> None:
+    """With commit=False nothing is rolled back here: the app decides."""
+
+    def unit() -> None:
+        db.session.execute(sa.text("SELECT * FROM no_such_thing"))
+
+    with pytest.raises(StoreUnavailable):
+        store.run(unit, commit=False)
+
+    db.session.rollback()
+    assert store.run(lambda: "fine", commit=False) == "fine"
+
+
+# -- find --------------------------------------------------------------------------------------
+
+
+def test_a_connection_killed_while_idle_costs_nobody_a_sign_out(
+    app: Flask, schema: Engine, ada: User, laptop: Browser, store: Store
+) -> None:
+    """The pool's dead connection is replaced once, and the request goes on."""
+    if schema.name == "sqlite":
+        pytest.skip("a file has no connection to kill")
+    sign_in(laptop)
+    db.session.rollback()
+    _kill_all_connections(schema)
+
+    signed_in_as = who(laptop)
+
+    assert signed_in_as == "ada@example.com"
+
+
+def _kill_all_connections(schema: Engine) -> None:
+    killer = sa.create_engine(schema.uri, isolation_level="AUTOCOMMIT")
+    with killer.connect() as connection:
+        if schema.name == "postgresql":
+            connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        else:
+            own = connection.exec_driver_sql("SELECT CONNECTION_ID()").scalar_one()
+            others = connection.exec_driver_sql(
+                "SELECT id FROM information_schema.processlist WHERE db = DATABASE()"
+            ).scalars()
+            for number in [number for number in others if number != own]:
+                connection.exec_driver_sql(f"KILL {number}")
+    killer.dispose()
+
+
+def test_an_expired_object_is_filled_from_the_row(app: Flask, ada: User, laptop: Browser) -> None:
+    """Objects that a commit expired in an outer app context cost no more SQL than new ones."""
+    sign_in(laptop)
+    db.session.commit()
+
+    with statements(app) as seen:
+        signed_in_as = who(laptop)
+
+    assert signed_in_as == "ada@example.com"
+    assert len(seen) == 1
+
+
+def test_the_object_the_app_holds_wins(ada: User, laptop: Browser) -> None:
+    """Restoring a session does not undo what the app has changed on the user meanwhile."""
+    sign_in(laptop)
+    ada.email = "countess@example.com"
+
+    signed_in_as = who(laptop)
+
+    assert signed_in_as == "countess@example.com"
+
+
+def test_a_restored_user_is_a_persistent_object(app: Flask, ada: User, laptop: Browser) -> None:
+    """What a view changes on current_user is saved by the app's commit."""
+
+    @app.post("/move")
+    def move() -> str:
+        current_user.email = "countess@example.com"
+        same = db.session.get(User, current_user.id) is current_user._get_current_object()
+        db.session.commit()
+        return str(same)
+
+    sign_in(laptop)
+
+    answer = laptop.post("/move")
+
+    assert answer.text == "True"
+    assert who(laptop) == "countess@example.com"
+
+
+def test_users_of_an_inheriting_model_are_loaded_by_the_orm() -> None:
+    """A user model over several tables is no simple row, and still is the current user."""
+    own = SQLAlchemy()
+
+    class Person(UserMixin, own.Model):  # type: ignore[name-defined,misc]
+        __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "person"}
+        id: Mapped[int] = mapped_column(primary_key=True)
+        kind: Mapped[str] = mapped_column(sa.String(20))
+        email: Mapped[str] = mapped_column(sa.String(200))
+
+    class Admin(Person):
+        __mapper_args__ = {"polymorphic_identity": "admin"}
+        id: Mapped[int] = mapped_column(sa.ForeignKey(Person.id), primary_key=True)
+        level: Mapped[int] = mapped_column(default=3)
+
+    app = bare_app(DEVICE_SESSIONS_USER_MODEL="Person")
+    own.init_app(app)
+    DeviceSessions(app)
+
+    @app.get("/level")
+    def level() -> str:
+        return f"{type(current_user._get_current_object()).__name__} {current_user.level}"
+
+    with app.app_context():
+        own.create_all()
+        boss = Admin(email="boss@example.com")
+        own.session.add(boss)
+        own.session.commit()
+        browser = Browser(app)
+        login(browser, boss)
+
+        answer = browser.get("/level")
+
+    assert answer.text == "Admin 3"
+
+
+# -- erasing with the user -----------------------------------------------------------------------
+
+
+def test_nothing_of_a_deleted_person_is_left(
+    ada: User, laptop: Browser, store: Store, extension: DeviceSessions
+) -> None:
+    """Deleting a user through the ORM deletes sessions, devices and events (ASVS 14.2)."""
+    sign_in(laptop)
+    db.session.delete(ada)
+    db.session.commit()
+
+    rows = [
+        db.session.scalar(sa.select(sa.func.count()).select_from(model))
+        for model in store.models[1:]
+    ]
+
+    assert rows == [0, 0, 0]
+
+
+def test_people_can_be_added_before_the_migration_ran() -> None:
+    """On SQLite, clearing leftovers does not need our tables to exist."""
+    app = make_app()
+    with app.app_context():
+        User.__table__.create(db.engine)
+
+        user = add_user()
+
+        assert user.id == 1
+
+
+def test_a_number_from_outside_that_is_none_finds_nobody(store: Store, ada: User) -> None:
+    """A key that cannot be written like one is no error."""
+    assert store.find_user("not a number") is None
+    assert store.find_user(str(ada.id)) is ada
