@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .decorators import allow_anonymous
+from .decorators import allow_anonymous, fresh_session_required
 from .errors import (
     ConfigError,
     DeviceSessionsError,
@@ -13,7 +13,13 @@ from .errors import (
 from .extension import DeviceSessions
 from .models import END_REASONS, DeviceMixin, DeviceSessionMixin, SessionEventMixin
 from .proxies import current_session
-from .signals import device_first_seen, session_ended, session_rotated, session_started
+from .signals import (
+    device_first_seen,
+    session_confirmed,
+    session_ended,
+    session_rotated,
+    session_started,
+)
 
 __version__ = "0.1.0.dev0"
 
@@ -31,6 +37,8 @@ __all__ = [
     "allow_anonymous",
     "current_session",
     "device_first_seen",
+    "fresh_session_required",
+    "session_confirmed",
     "session_ended",
     "session_rotated",
     "session_started",

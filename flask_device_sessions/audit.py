@@ -28,6 +28,7 @@ ACTIONS = {
     "session_ended": "A session ended; detail: reason.",
     "session_confirmed": "The password was checked again; the session got a new secret.",
     "session_rotated": "The session got a new secret.",
+    "password_changed": "The password was changed; every other session ended.",
     "device_first_seen": "This person's first sign-in from that browser.",
     "device_renamed": "The person named the device; detail: name.",
 }

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from datetime import timedelta
+from functools import partial, wraps
+from typing import Any, TypeVar, overload
+
+from flask import current_app
+
+from .login import needs_refresh, unauthorized
+from .proxies import current_extension, current_user
 
 V = TypeVar("V", bound=Callable[..., Any])
 
@@ -19,3 +26,39 @@ def allow_anonymous(view: V) -> V:
 def allows_anonymous(view: Any) -> bool:
     """Whether :func:`allow_anonymous` was put on the view."""
     return bool(getattr(view, _ANONYMOUS, False))
+
+
+@overload
+def fresh_session_required(view: V) -> V: ...
+
+
+@overload
+def fresh_session_required(*, max_age: timedelta | None = None) -> Callable[[V], V]: ...
+
+
+def fresh_session_required(view: Any = None, *, max_age: timedelta | None = None) -> Any:
+    """Let a view run only if the password was checked a short while ago (ASVS 5.0 7.5.1).
+
+    Others are sent to the LoginManager's ``refresh_view``, which is our confirm page unless the
+    app has its own, and come back from there; who is not signed in goes to the login page.
+    Use it bare, or as ``@fresh_session_required(max_age=timedelta(minutes=2))``.
+
+    Args:
+        view: the view function.
+        max_age: how long ago at most; default: ``DEVICE_SESSIONS_FRESHNESS``.
+    """
+    if view is None:
+        return partial(_require_fresh, max_age=max_age)
+    return _require_fresh(view, max_age=max_age)
+
+
+def _require_fresh(view: Any, *, max_age: timedelta | None) -> Any:
+    @wraps(view)
+    def guarded(*args: Any, **values: Any) -> Any:
+        if not current_user.is_authenticated:
+            return unauthorized()
+        if not current_extension.is_fresh(max_age):
+            return needs_refresh()
+        return current_app.ensure_sync(view)(*args, **values)
+
+    return guarded

@@ -53,13 +53,11 @@ class Refused:
 
     Attributes:
         reason: why its session ended, or ``None`` for a credential that never was one.
-        found: the session, when the caller has proved that it was theirs.
-        is_due: it ended by itself and its row does not say so yet.
+        due: the session, when it ended by itself and its row does not say so yet.
     """
 
     reason: str | None = None
-    found: Found | None = None
-    is_due: bool = False
+    due: Found | None = None
 
 
 class Lifecycle:
@@ -202,10 +200,10 @@ class Lifecycle:
         if found is None or not token.matches(found.token_digest):
             return Refused()
         if found.ended_at is not None:
-            return Refused(found.end_reason, found)
+            return Refused(found.end_reason)
         reason = self._time_is_up(found, now) or self._user_is_out(found)
         if reason is not None:
-            return Refused(reason, found, is_due=True)
+            return Refused(reason, due=found)
         return Restored(found)
 
     def _time_is_up(self, session: Any, now: datetime) -> str | None:
@@ -280,6 +278,26 @@ class Lifecycle:
         session = self._store.models.session
         unchanged = session.last_active_at <= found.last_active_at
         return self.end(found.user_id, reason, client, now, session.id == found.id, unchanged)
+
+    def password_changed(
+        self, user_id: Any, current: Any | None, client: Client, now: datetime
+    ) -> tuple[list[Any], SessionToken | None]:
+        """End a person's sessions because the password changed; the current one gets a new secret.
+
+        Args:
+            user_id: whose password it was.
+            current: the session in which it was changed, if it was one of theirs.
+            client: who changed it.
+            now: when.
+
+        Returns:
+            The sessions that ended, and the current one's new credential.
+        """
+        others = [] if current is None else [self._store.models.session.id != current.id]
+        ended = self.end(user_id, "password_changed", client, now, *others)
+        token = None if current is None else self.rotate(current, client, now)
+        self._record(user_id, [Entry("password_changed", current)], client, now)
+        return ended, token
 
     # -- Devices -----------------------------------------------------------------------------
 

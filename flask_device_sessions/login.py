@@ -26,6 +26,7 @@ from .i18n import N_, gettext
 from .proxies import EXTENSION, current_extension, current_user, current_visit
 
 LOGIN_ENDPOINT = "device_sessions.login"
+CONFIRM_ENDPOINT = "device_sessions.confirm"
 
 #: What ``login_user`` leaves in Flask's session, all of which could be replayed.
 _LEFTOVERS = ("_user_id", "_id", "_fresh", "_remember", "_remember_seconds")
@@ -66,8 +67,9 @@ def ensure_joined(app: Flask) -> None:
     manager: Any = app.login_manager  # type: ignore[attr-defined]
     if "_load_user" not in vars(manager):
         manager._load_user = _loader_of(manager)
-        if manager.login_view is None and LOGIN_ENDPOINT in app.view_functions:
-            manager.login_view = LOGIN_ENDPOINT
+        if LOGIN_ENDPOINT in app.view_functions:
+            manager.login_view = manager.login_view or LOGIN_ENDPOINT
+            manager.refresh_view = manager.refresh_view or CONFIRM_ENDPOINT
 
 
 def _make_manager(app: Flask) -> None:
@@ -77,6 +79,7 @@ def _make_manager(app: Flask) -> None:
     manager.localize_callback = gettext
     manager.login_message = N_("Please sign in to see this page.")
     manager.login_message_category = "info"
+    manager.needs_refresh_message = None
     app.context_processor(lambda: {"current_user": current_user})
 
 
@@ -122,6 +125,11 @@ def announce_logout(user: Any) -> None:
 def unauthorized() -> Any:
     """Return the LoginManager's answer to somebody who is not signed in."""
     return current_app.login_manager.unauthorized()  # type: ignore[attr-defined]
+
+
+def needs_refresh() -> Any:
+    """Return the LoginManager's answer to somebody whose password check is too old."""
+    return current_app.login_manager.needs_refresh()  # type: ignore[attr-defined]
 
 
 def is_login_view(endpoint: str | None) -> bool:

@@ -21,6 +21,9 @@ session_started = _namespace.signal("session-started")
 #: A session ended. ``session``; ``reason``: one of :data:`flask_device_sessions.END_REASONS`.
 session_ended = _namespace.signal("session-ended")
 
+#: The password was checked again in a live session, which is fresh now. ``session``.
+session_confirmed = _namespace.signal("session-confirmed")
+
 #: A session got a new secret; the old one is dead. ``session``.
 session_rotated = _namespace.signal("session-rotated")
 

@@ -27,6 +27,7 @@ class Purpose(str, Enum):
     SESSION = "session-cookie"
     BROWSER = "browser-cookie"
     LIMIT = "limit-ticket"
+    ACTION = "pending-action"
     AUDIT = "audit-chain"
     ADDRESS = "address-hash"
 

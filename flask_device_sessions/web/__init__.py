@@ -23,6 +23,7 @@ SESSION = "/devices/sessions/<uuid:session_id>"
 URLS: tuple[tuple[str, str, str, Callable[..., Any], Guard], ...] = (
     ("/login", "login", "GET POST", views.login, allow_anonymous),
     ("/logout", "logout", "POST", views.logout, allow_anonymous),
+    ("/confirm", "confirm", "GET POST", views.confirm, login_required),
     ("/devices/", "devices", "GET", views.devices, login_required),
     (f"{DEVICE}/rename", "rename_device", "POST", views.rename_device, login_required),
     (f"{DEVICE}/revoke", "revoke_device", "POST", views.revoke_device, login_required),

@@ -39,6 +39,14 @@ class LoginForm(FlaskForm):
         return "remember" in self and bool(self.remember.data)
 
 
+class ConfirmForm(FlaskForm):
+    """The password once more, and what waits for it."""
+
+    password = PasswordField()
+    next = HiddenField()
+    action = HiddenField()
+
+
 def _identifier_label(field: str) -> str:
     if field == "email":
         return gettext("Email")

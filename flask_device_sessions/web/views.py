@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from flask import Response, abort, current_app, flash, redirect, request, url_for
@@ -13,7 +14,7 @@ from ..errors import BadToken, SessionLimitReached, StoreUnavailable
 from ..i18n import gettext, ngettext
 from ..proxies import current_extension, current_session, current_user
 from ..redirects import safe_next
-from . import forms, limit
+from . import forms, limit, stepup
 from .pages import error_page, page
 
 _logger = logging.getLogger("flask_device_sessions")
@@ -38,7 +39,7 @@ def login() -> AnyResponse:
         return page("login", form=form, notice=notice)
     if not form.validate():
         return _login_again(form, gettext("This page was open for too long. Try again."), 400)
-    user = current_extension.authenticate(form.identifier.data, form.password.data)
+    user = current_extension.authenticate(form.identifier.data or "", form.password.data or "")
     if user is None:
         return _login_again(form, gettext("The name or the password is wrong."), 401)
     current_extension.login(user, remember=form.wants_to_be_remembered)
@@ -50,8 +51,11 @@ def _login_again(form: forms.LoginForm, problem: str, status: int) -> Response:
     form.form_errors.append(problem)
     form.next.data = safe_next(form.next.data)
     response = page("login", status, form=form, notice=None)
-    if status == 401:
-        response.headers["WWW-Authenticate"] = "Bearer"  # RFC 9110 15.5.2 asks for a challenge
+    return _challenge(response) if status == 401 else response
+
+
+def _challenge(response: Response) -> Response:
+    response.headers["WWW-Authenticate"] = "Bearer"  # RFC 9110 15.5.2 asks for a challenge
     return response
 
 
@@ -120,32 +124,81 @@ def rename_device(device_id: uuid.UUID) -> AnyResponse:
 
 def revoke_device(device_id: uuid.UUID) -> AnyResponse:
     """End every session on one device."""
-    if not forms.is_genuine():
-        return _expired_form()
-    device = _or_404(current_extension.find_device(current_user, device_id))
-    return _back(_signed_out(current_extension.revoke_device(device)))
+    return _guarded("revoke_device", device_id=str(device_id))
 
 
 def revoke_session(session_id: uuid.UUID) -> AnyResponse:
-    """End one session."""
-    if not forms.is_genuine():
-        return _expired_form()
-    session = _or_404(current_extension.find_session(current_user, session_id))
-    return _back(_signed_out(current_extension.revoke(session)))
+    """End one session; the current one without asking for the password."""
+    return _guarded("revoke_session", session_id=str(session_id))
 
 
 def revoke_others() -> AnyResponse:
     """End every session but this one."""
-    if not forms.is_genuine():
-        return _expired_form()
-    return _back(_signed_out(current_extension.revoke_others()))
+    return _guarded("revoke_others")
 
 
 def revoke_all() -> AnyResponse:
     """End every session, this one too."""
+    return _guarded("revoke_all")
+
+
+# -- What asks for the password first ------------------------------------------------------------
+
+
+def confirm() -> AnyResponse:
+    """Ask for the password again; then go on, or do what was waiting for it."""
+    form = forms.ConfirmForm()
+    if request.method == "GET":
+        form.next.data = safe_next(request.args.get("next"))
+        return page("confirm", form=form)
+    if not form.validate():
+        return _expired_form()
+    try:
+        action = stepup.unseal(form.action.data) if form.action.data else None
+    except BadToken:
+        return _expired_form()
+    if not current_extension.confirm(form.password.data or ""):
+        form.form_errors.append(gettext("The password is wrong."))
+        form.next.data = safe_next(form.next.data)
+        return _challenge(page("confirm", 401, form=form))
+    return _go_on(form.next.data) if action is None else _DEEDS[action.name](**action.values)
+
+
+def _guarded(name: str, **values: str) -> AnyResponse:
+    """Do a deed, or ask for the password first (ASVS 5.0 7.5.2)."""
     if not forms.is_genuine():
         return _expired_form()
+    is_own = values.get("session_id") == str(current_session.id)
+    if stepup.is_needed() and not is_own:
+        return stepup.ask(stepup.Action(name, values))
+    return _DEEDS[name](**values)
+
+
+def _revoke_device(device_id: str) -> AnyResponse:
+    device = _or_404(current_extension.find_device(current_user, uuid.UUID(device_id)))
+    return _back(_signed_out(current_extension.revoke_device(device)))
+
+
+def _revoke_session(session_id: str) -> AnyResponse:
+    session = _or_404(current_extension.find_session(current_user, uuid.UUID(session_id)))
+    return _back(_signed_out(current_extension.revoke(session)))
+
+
+def _revoke_others() -> AnyResponse:
+    return _back(_signed_out(current_extension.revoke_others()))
+
+
+def _revoke_all() -> AnyResponse:
     return _back(_signed_out(current_extension.revoke_all(current_user)))
+
+
+#: What may wait for the password, by the name under which it is signed.
+_DEEDS: dict[str, Callable[..., AnyResponse]] = {
+    "revoke_device": _revoke_device,
+    "revoke_session": _revoke_session,
+    "revoke_others": _revoke_others,
+    "revoke_all": _revoke_all,
+}
 
 
 def _signed_out(number: int) -> str:

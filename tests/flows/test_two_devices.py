@@ -97,9 +97,7 @@ def test_revoking_a_device_ends_its_sessions(
     assert who(phone) is None
 
 
-def test_a_device_can_be_renamed(
-    extension: DeviceSessions, ada: User, laptop: Browser
-) -> None:
+def test_a_device_can_be_renamed(extension: DeviceSessions, ada: User, laptop: Browser) -> None:
     """The person's own name replaces the guessed one."""
     sign_in(laptop)
     device = extension.devices_of(ada)[0]
