@@ -28,6 +28,9 @@ from .models import Models, primary_key_of
 
 T = TypeVar("T")
 
+#: Key in ``session.info``: the app had read in this transaction before the person was locked.
+_READS_ARE_OLD = "flask_device_sessions.reads_are_old"
+
 #: Pauses before the tries after the first, in seconds at most (full jitter).
 _PAUSES = (0.02, 0.1, 0.5)
 
@@ -224,6 +227,8 @@ class Store:
         if not commit:
             return self._run_inside(unit)
         is_ours = self.is_clean
+        if is_ours and transactions.has_connection(self.session()):
+            self.roll_back()  # begin anew, so that what is read inside is what is there now
         for pause in _PAUSES if is_ours else ():
             try:
                 return self._run_once(unit)
@@ -275,6 +280,7 @@ class Store:
 
         Count-then-insert lets sessions in above a limit on every database without it.
         """
+        self.session().info[_READS_ARE_OLD] = transactions.has_connection(self.session())
         if self.engine.dialect.name == "sqlite":
             # One writer at a time: an UPDATE takes the lock even when it matches no row.
             session = self.models.session.__table__
@@ -282,6 +288,16 @@ class Store:
         else:
             statement = sa.select(self.user_key).where(self.user_key == user_id).with_for_update()
         self.session.execute(statement)
+
+    def _as_of_now(self, statement: sa.Select[Any]) -> sa.Select[Any]:
+        """Let a read behind the person's lock see what the holder before has committed.
+
+        MariaDB answers from the transaction's first read, unless the read locks. Locking reads
+        lock gaps too, over which new people's sign-ins deadlock: so only where it is needed.
+        """
+        is_old = self.session().info.get(_READS_ARE_OLD)
+        is_mysql = self.engine.dialect.name in ("mysql", "mariadb")
+        return statement.with_for_update() if is_old and is_mysql else statement
 
     def find_last_event(self, user_id: Any) -> tuple[int, str] | None:
         """Return sequence and MAC of the person's newest event.
@@ -296,9 +312,8 @@ class Store:
             .where(self.user_key == user_id)
             .order_by(events.c.sequence.desc())
             .limit(1)
-            .with_for_update(of=user)
         )
-        row = self.session.execute(newest).first()
+        row = self.session.execute(self._as_of_now(newest)).first()
         return None if row is None else (row.sequence or 0, row.mac or "")
 
     def list_devices_in_use(self, user_id: Any, browser_digest: str) -> list[tuple[Any, Any]]:
@@ -321,10 +336,9 @@ class Store:
                 device.user_id == user_id,
                 sa.or_(device.browser_digest == browser_digest, session.id.is_not(None)),
             )
-            .with_for_update(of=device)
             .execution_options(populate_existing=True)
         )
-        return [(row[0], row[1]) for row in self.session.execute(statement)]
+        return [(row[0], row[1]) for row in self.session.execute(self._as_of_now(statement))]
 
     def add(self, *objects: Any) -> None:
         """Insert new rows."""
@@ -342,10 +356,9 @@ class Store:
             sa.select(session)
             .where(session.user_id == user_id, session.ended_at.is_(None), *conditions)
             .order_by(session.last_active_at.desc())
-            .with_for_update()
             .execution_options(populate_existing=True)
         )
-        return list(self.session.scalars(statement))
+        return list(self.session.scalars(self._as_of_now(statement)))
 
     def end(self, reasons: dict[Any, str], now: datetime) -> int:
         """End sessions in one statement; one that ended already keeps its reason.
