@@ -1,0 +1,69 @@
+# Each target makes what it needs, from nothing: `make demo` is the whole of it.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# pytest-xdist processes, and anything more for pytest: make test ARGS='-k limit'
+WORKERS ?= 2
+ARGS ?=
+# Babel's commands, as setup.cfg sets them; a new language: $(CATALOGUES) init_catalog -l de
+CATALOGUES = $(BIN)/python -c 'import setuptools; setuptools.setup()' -q
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check services docs bench test-matrix messages clean
+
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+demo: $(VENV)/.demo ## The example app on http://127.0.0.1:5000
+	$(BIN)/python -m example_app
+
+test: $(VENV)/.dev services ## All tests, on every engine and in a real browser; branch coverage must be 100 %
+	DEVICE_SESSIONS_TEST=all $(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov $(ARGS)
+
+check: $(VENV)/.dev ## Format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+services: ## PostgreSQL, MariaDB, Redis and Chromium, installed and answering on loopback
+	@tools/services.sh start
+
+docs: $(VENV)/.dev ## The documentation as HTML in docs/_build
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+bench: $(VENV)/.dev ## The benchmarks
+	@test -d benchmarks || { echo "There are no benchmarks yet." >&2; exit 1; }
+	$(BIN)/python -m benchmarks $(ARGS)
+
+test-matrix: $(VENV)/.dev services ## The tests on each other Python found, and on the lowest versions supported
+	WORKERS=$(WORKERS) tools/matrix.sh $(BIN)/python $(ARGS)
+
+messages: $(VENV)/.dev ## Message catalogues: extract, merge into each language, compile
+	$(CATALOGUES) extract_messages
+	$(if $(wildcard flask_device_sessions/translations/*/),$(CATALOGUES) update_catalog)
+	$(if $(wildcard flask_device_sessions/translations/*/),$(CATALOGUES) compile_catalog)
+
+clean: ## Remove what the other targets made here
+	rm -rf $(VENV) .venvs build dist docs/_build htmlcov instance *.egg-info .coverage .coverage.*
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "Python 3.10 or newer is needed. Name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { echo "$(PYTHON) has no venv module. On Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q -e '.[babel,geoip,mail]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q -e '.[dev]'
+	@touch $(VENV)/.demo $@

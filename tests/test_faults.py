@@ -1,0 +1,412 @@
+"""What a database's failure means, told from the real failures of real engines."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from flask_device_sessions.errors import SchemaError, StoreUnavailable
+from flask_device_sessions.faults import (
+    STORE_FAULTS,
+    is_conflict,
+    is_transient,
+    missing_parts,
+    translate,
+)
+from tests import engines
+from tests.support import db, make_app
+
+ANSWER = "column faults_answers."
+
+questions = sa.Table("faults_questions", sa.MetaData(), sa.Column("id", sa.Integer))
+answers = sa.Table(
+    "faults_answers",
+    sa.MetaData(),
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("text", sa.String(20), unique=True),
+    sa.Column("kind", sa.String(20)),
+    sa.Column("votes", sa.Integer),
+)
+
+
+@pytest.fixture
+def database(engine: engines.Engine) -> Iterator[sa.Engine]:
+    """Each engine in turn, with ``faults_answers`` as it was two versions ago."""
+    database = sa.create_engine(engine.uri)
+    with database.begin() as connection:
+        connection.execute(
+            sa.text("CREATE TABLE faults_answers (id INTEGER PRIMARY KEY, text VARCHAR(20) UNIQUE)")
+        )
+        connection.execute(sa.text("INSERT INTO faults_answers VALUES (1, 'one'), (2, 'two')"))
+    yield database
+    with database.begin() as connection:
+        connection.execute(sa.text("DROP TABLE faults_answers"))
+    database.dispose()
+
+
+@pytest.fixture
+def server(database: sa.Engine) -> sa.Engine:
+    """Each engine that runs as a server."""
+    if database.dialect.name == "sqlite":
+        pytest.skip("SQLite is a library: it locks a file, and nothing else of this happens")
+    return database
+
+
+@pytest.fixture
+def postgresql(database: sa.Engine) -> sa.Engine:
+    """PostgreSQL alone."""
+    if database.dialect.name != "postgresql":
+        pytest.skip("only PostgreSQL does this")
+    return database
+
+
+def _failure_of(work: Callable[[], object]) -> Exception:
+    try:
+        work()
+    except STORE_FAULTS as error:
+        return error
+    pytest.fail("Nothing failed.")
+
+
+def _execute(database: sa.Engine, *statements: str) -> None:
+    with database.begin() as connection:
+        for statement in statements:
+            connection.execute(sa.text(statement))
+
+
+# -- A schema that is behind -------------------------------------------------------------------
+
+
+def test_a_table_that_is_missing_is_named(database: sa.Engine) -> None:
+    """The error says which table, and the command that makes it."""
+    error = _failure_of(lambda: _execute(database, "SELECT id FROM faults_questions"))
+
+    ours = translate(error, database, [questions])
+
+    assert isinstance(ours, SchemaError)
+    assert ours.missing == ["table faults_questions"]
+    assert "lacks table faults_questions" in str(ours)
+    assert "`flask db upgrade`" in str(ours)
+    assert not is_transient(error)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT kind FROM faults_answers",
+        "UPDATE faults_answers SET kind = 'x'",
+        "INSERT INTO faults_answers (id, kind) VALUES (3, 'x')",
+        "DELETE FROM faults_answers WHERE kind = 'x'",
+    ],
+)
+def test_every_column_that_is_missing_is_named(database: sa.Engine, statement: str) -> None:
+    """Whatever statement met the first, the error lists all, and the command."""
+    error = _failure_of(lambda: _execute(database, statement))
+
+    ours = translate(error, database, [answers, questions])
+
+    assert isinstance(ours, SchemaError)
+    assert ours.missing == [ANSWER + "kind", ANSWER + "votes", "table faults_questions"]
+    assert "`flask db upgrade`" in str(ours)
+    assert not is_transient(error)
+
+
+def test_a_fault_of_the_apps_own_schema_names_none_of_ours(database: sa.Engine) -> None:
+    """When our tables are whole, nothing of ours is accused."""
+    error = _failure_of(lambda: _execute(database, "SELECT x FROM faults_answers"))
+    whole = sa.Table("faults_answers", sa.MetaData(), sa.Column("id", sa.Integer))
+
+    ours = translate(error, database, [whole])
+
+    assert isinstance(ours, SchemaError)
+    assert ours.missing == []
+    assert "something the models map" in str(ours)
+
+
+def test_the_parts_of_our_own_tables_are_found(tmp_path: Path) -> None:
+    """On an empty database all three tables are named, later what a release added."""
+    make_app()
+    tables = [table for name, table in db.metadata.tables.items() if name.startswith("device_s")]
+    database = sa.create_engine(f"sqlite:///{tmp_path / 'empty.db'}")
+    empty = missing_parts(database, tables)
+    db.metadata.create_all(database)
+    _execute(database, "ALTER TABLE device_session_events DROP COLUMN mac")
+    older = missing_parts(database, tables)
+    database.dispose()
+
+    assert sorted(empty) == [
+        "table device_session_devices",
+        "table device_session_events",
+        "table device_sessions",
+    ]
+    assert older == ["column device_session_events.mac"]
+
+
+def test_a_table_in_another_schema_is_looked_for_there(postgresql: sa.Engine) -> None:
+    """Its name is told with its schema."""
+    elsewhere = sa.Table("faults_answers", sa.MetaData(), sa.Column("id"), schema="elsewhere")
+
+    assert missing_parts(postgresql, [elsewhere]) == ["table elsewhere.faults_answers"]
+
+
+def test_a_schema_that_cannot_be_looked_at_is_still_a_schema_error(tmp_path: Path) -> None:
+    """With a pool of one that is in use, the advice comes without the names, and at once."""
+    database = sa.create_engine(
+        f"sqlite:///{tmp_path / 'one.db'}",
+        poolclass=sa.QueuePool,
+        pool_size=1,
+        max_overflow=0,
+        pool_timeout=0.01,
+    )
+    with database.connect() as connection:
+        error = _failure_of(lambda: connection.execute(sa.select(questions)))
+        ours = translate(error, database, [questions])
+    database.dispose()
+
+    assert isinstance(ours, SchemaError)
+    assert "`flask db upgrade`" in str(ours)
+
+
+# -- What passes -------------------------------------------------------------------------------
+
+
+def test_a_locked_sqlite_database_passes(tmp_path: Path) -> None:
+    """The other writer will be done."""
+    database = sa.create_engine(f"sqlite:///{tmp_path / 'x.db'}", connect_args={"timeout": 0})
+    _execute(database, "CREATE TABLE notes (id INTEGER)")
+    with database.connect() as writer:
+        writer.exec_driver_sql("BEGIN IMMEDIATE")
+        error = _failure_of(lambda: _execute(database, "INSERT INTO notes VALUES (1)"))
+        ours = translate(error, database, [])
+        writer.rollback()
+    database.dispose()
+
+    assert is_transient(error)
+    assert type(ours) is StoreUnavailable
+    assert str(ours) == "The database did not do its part: database is locked"
+
+
+def test_a_locked_sqlite_table_passes(tmp_path: Path) -> None:
+    """Connections that share a cache lock tables instead of the file."""
+    uri = "sqlite:///file:faults?mode=memory&cache=shared&uri=true"
+    database = sa.create_engine(uri, connect_args={"timeout": 0}, poolclass=sa.QueuePool)
+    with database.connect() as writer:
+        writer.exec_driver_sql("CREATE TABLE notes (id INTEGER)")
+        writer.commit()
+        writer.exec_driver_sql("INSERT INTO notes VALUES (1)")
+        error = _failure_of(lambda: _execute(database, "SELECT id FROM notes"))
+        writer.rollback()
+    database.dispose()
+
+    assert "database table is locked" in str(error)
+    assert is_transient(error)
+
+
+def test_a_deadlock_passes(server: sa.Engine) -> None:
+    """Two who wait for each other: the one that was refused may try again."""
+    errors: list[Exception] = []
+    both_hold_one = threading.Barrier(2, timeout=30)
+
+    def swap(first: int, second: int) -> None:
+        update = "UPDATE faults_answers SET text = text WHERE id = "
+        try:
+            with server.begin() as connection:
+                connection.execute(sa.text(f"{update}{first}"))
+                both_hold_one.wait()
+                connection.execute(sa.text(f"{update}{second}"))
+        except STORE_FAULTS as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=swap, args=pair) for pair in ((1, 2), (2, 1))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    (error,) = errors
+    assert "deadlock" in str(error).lower()
+    assert is_transient(error)
+    assert not is_conflict(error)
+
+
+def test_a_serialization_failure_passes(postgresql: sa.Engine) -> None:
+    """A row that changed under a snapshot is seen anew by the next try."""
+    isolated = postgresql.execution_options(isolation_level="REPEATABLE READ")
+    with isolated.connect() as late:
+        late.execute(sa.text("SELECT text FROM faults_answers")).all()
+        _execute(postgresql, "UPDATE faults_answers SET text = 'uno' WHERE id = 1")
+        error = _failure_of(
+            lambda: late.execute(sa.text("UPDATE faults_answers SET text = 'x' WHERE id = 1"))
+        )
+        late.rollback()
+
+    assert is_transient(error)
+
+
+def test_a_lock_that_was_not_waited_for_passes(server: sa.Engine) -> None:
+    """``NOWAIT`` refuses a row that somebody holds: soon it is free."""
+    lock = sa.text("SELECT id FROM faults_answers WHERE id = 1 FOR UPDATE NOWAIT")
+    with server.connect() as holder, server.connect() as other:
+        holder.execute(lock)
+        error = _failure_of(lambda: other.execute(lock))
+        other.rollback()
+        holder.rollback()
+
+    assert is_transient(error)
+
+
+def test_a_connection_that_was_killed_passes(server: sa.Engine) -> None:
+    """A restart of the server, or an administrator: the next connection works."""
+    who, kill = {
+        "postgresql": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend({})"),
+        "mysql": ("SELECT connection_id()", "KILL {}"),
+        "mariadb": ("SELECT connection_id()", "KILL {}"),
+    }[server.dialect.name]
+    with server.connect() as victim:
+        number = victim.scalar(sa.text(who))
+        _execute(server, kill.format(number))
+        error = _failure_of(lambda: victim.execute(sa.text("SELECT 1")))
+    ours = translate(error, server, [questions])
+
+    assert is_transient(error)
+    assert type(ours) is StoreUnavailable
+    assert missing_parts(server, []) == []
+
+
+@pytest.mark.parametrize("driver", ["postgresql+psycopg", "mysql+pymysql"])
+def test_a_server_that_does_not_answer_passes(driver: str) -> None:
+    """Nobody listens on that port yet."""
+    nobody = sa.create_engine(f"{driver}://root@127.0.0.1:1/x", connect_args={"connect_timeout": 2})
+    error = _failure_of(nobody.connect)
+    ours = translate(error, nobody, [questions])
+    nobody.dispose()
+
+    assert is_transient(error)
+    assert type(ours) is StoreUnavailable
+    assert str(ours).startswith("The database did not do its part: ")
+
+
+def test_the_older_driver_of_postgresql_is_understood_too(postgresql: sa.Engine) -> None:
+    """psycopg2 calls the SQLSTATE ``pgcode``."""
+    pytest.importorskip("psycopg2")
+    older = sa.create_engine(postgresql.url.set(drivername="postgresql+psycopg2"))
+    missing = _failure_of(lambda: _execute(older, "SELECT id FROM faults_questions"))
+    ours = translate(missing, older, [questions])
+    older.dispose()
+    nobody = sa.create_engine("postgresql+psycopg2://root@127.0.0.1:1/x")
+    refused = _failure_of(nobody.connect)
+    nobody.dispose()
+
+    assert isinstance(ours, SchemaError)
+    assert not is_transient(missing)
+    assert is_transient(refused)
+
+
+def test_a_pool_without_a_free_connection_passes(tmp_path: Path) -> None:
+    """Somebody will give theirs back."""
+    database = sa.create_engine(
+        f"sqlite:///{tmp_path / 'x.db'}",
+        poolclass=sa.QueuePool,
+        pool_size=1,
+        max_overflow=0,
+        pool_timeout=0.01,
+    )
+    with database.connect():
+        error = _failure_of(database.connect)
+    ours = translate(error, database, [questions])
+    database.dispose()
+
+    assert isinstance(error, exc.TimeoutError)
+    assert is_transient(error)
+    assert type(ours) is StoreUnavailable
+    assert "QueuePool limit" in str(ours)
+    assert "\n" not in str(ours)
+
+
+# -- What stays --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["SELEC 1", "INSERT INTO faults_answers (id, text) VALUES (1, 'secret')", "SELECT f_aults(1)"],
+    ids=["syntax", "duplicate", "function"],
+)
+def test_a_mistake_does_not_pass(database: sa.Engine, statement: str) -> None:
+    """The same statement would fail the same way."""
+    error = _failure_of(lambda: _execute(database, statement))
+
+    assert not is_transient(error)
+    assert type(translate(error, database, [answers])) is StoreUnavailable
+
+
+def test_the_first_writer_of_a_key_is_a_conflict(database: sa.Engine) -> None:
+    """Another try sees the row of whoever was first."""
+    error = _failure_of(lambda: _execute(database, "INSERT INTO faults_answers VALUES (1, 'x')"))
+
+    assert is_conflict(error)
+    assert not is_transient(error)
+
+
+def test_a_read_only_sqlite_database_does_not_pass(tmp_path: Path) -> None:
+    """A file that may not be written is for a person to mend."""
+    _execute(sa.create_engine(f"sqlite:///{tmp_path / 'x.db'}"), "CREATE TABLE notes (id INTEGER)")
+    database = sa.create_engine(f"sqlite:///file:{tmp_path / 'x.db'}?mode=ro&uri=true")
+    error = _failure_of(lambda: _execute(database, "INSERT INTO notes VALUES (1)"))
+    database.dispose()
+
+    assert "readonly" in str(error)
+    assert not is_transient(error)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("database is locked"), exc.InvalidRequestError("x"), KeyboardInterrupt()]
+)
+def test_what_no_database_said_is_neither(error: BaseException) -> None:
+    """Errors of the app's own code are not tried again."""
+    assert not is_transient(error)
+    assert not is_conflict(error)
+
+
+def test_a_read_only_server_passes(postgresql: sa.Engine) -> None:
+    """After a failover the old primary refuses to write, and the new one is found soon."""
+    with postgresql.connect() as connection:
+        connection.execute(sa.text("SET TRANSACTION READ ONLY"))
+        error = _failure_of(lambda: connection.execute(sa.text("DELETE FROM faults_answers")))
+
+    assert is_transient(error)
+
+
+# -- What is told ------------------------------------------------------------------------------
+
+
+def test_neither_statement_nor_values_are_told(database: sa.Engine) -> None:
+    """The text is the database's first line: no SQL and no bound value goes into a log."""
+    statement = sa.text("SELEC :token")
+    with database.connect() as connection:
+        error = _failure_of(lambda: connection.execute(statement, {"token": "a-secret-value"}))
+
+    text = str(translate(error, database, [answers]))
+
+    assert "a-secret-value" in str(error)
+    assert text.startswith("The database did not do its part: ")
+    assert not {"a-secret-value", "[SQL", "sqlalche.me", "\n"} & {
+        part for part in ("a-secret-value", "[SQL", "sqlalche.me", "\n") if part in text
+    }
+
+
+def test_errors_are_told_apart_in_another_language(postgresql: sa.Engine) -> None:
+    """Recognised by their codes: a server that speaks German changes nothing."""
+    with ExitStack() as stack:
+        connection = stack.enter_context(postgresql.connect())
+        connection.execute(sa.text("SET lc_messages = 'C'"))
+        error = _failure_of(lambda: connection.execute(sa.select(questions)))
+
+    assert isinstance(translate(error, postgresql, [questions]), SchemaError)
+    assert os.environ.get("LC_MESSAGES", "C") is not None
