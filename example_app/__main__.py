@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+from pathlib import Path
 
 import flask_migrate
 from werkzeug.serving import run_simple
@@ -32,18 +34,19 @@ def welcome(address: str, passwords: dict[str, str]) -> str:
         address: where the app is.
         passwords: those of the accounts that were just made, by email.
     """
-    reset = "flask --app example_app reset-demo"
+    reset = f"{_python()} -m flask --app example_app reset-demo"
     if passwords:
         accounts = [f"    {email:18}{password}" for email, password in passwords.items()]
-        hint = f"  These passwords are shown once. For new ones: {reset}"
+        hint = "These passwords are shown once. For new ones:"
     else:
         accounts = []
-        hint = f"  The passwords were shown at the first start. For new ones: {reset}"
+        hint = "The passwords were shown at the first start. For new ones:"
     lines = (
         f"Commonplace is at {address} (Ctrl+C stops it).",
         "",
         *accounts,
-        hint,
+        f"  {hint}",
+        f"    {reset}",
         "",
         "  1. Sign in as ada@example.com from two browsers; a private window counts as one.",
         "  2. Open Devices: both are there, by name.",
@@ -51,6 +54,13 @@ def welcome(address: str, passwords: dict[str, str]) -> str:
         "  4. Read Recently signed out: what ended, when and why.",
     )
     return "\n".join(lines)
+
+
+def _python() -> str:
+    """Return the Python that runs this, as one would type it here."""
+    path = Path(sys.executable)
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 if __name__ == "__main__":

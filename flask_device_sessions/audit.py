@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from .clients import Client
-from .errors import DeviceSessionsError
+from .errors import NoSuchUser
 from .ids import new_id
 from .store import Store
 
@@ -32,10 +32,6 @@ ACTIONS = {
     "device_first_seen": "This person's first sign-in from that browser.",
     "device_renamed": "The person named the device; detail: name.",
 }
-
-
-class NoSuchUser(DeviceSessionsError):
-    """The person was deleted while their session was being changed."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,11 @@ class _Kind(NamedTuple):
 
 def _one_of(*values: object) -> _Kind:
     words = ", ".join(repr(value) for value in values)
-    return _Kind(f"one of {words}", lambda value: any(value is v or value == v for v in values))
+    return _Kind(f"one of {words}", lambda value: any(_is_same(value, v) for v in values))
+
+
+def _is_same(one: object, other: object) -> bool:
+    return type(one) is type(other) and one == other  # 1 == True, and is not what was meant
 
 
 def _optional(kind: _Kind) -> _Kind:
@@ -228,6 +232,12 @@ class Settings:
                 "A cookie named __Host-… must be secure, have the path / and no domain; "
                 "change DEVICE_SESSIONS_COOKIE_NAME or those settings."
             )
+
+    @property
+    def needs_secure_cookie(self) -> bool:
+        """Whether browsers would drop the cookie without the Secure attribute."""
+        has_prefix = (self.cookie_name or "").startswith(("__Host-", "__Secure-"))
+        return has_prefix or self.cookie_samesite == "None"
 
     def allows_host_prefix(self, secure: bool) -> bool:
         """Whether a browser takes a ``__Host-`` cookie then (RFC 6265bis 4.1.3)."""

@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 #: Longest user-agent text that is kept or parsed, in characters.
 USER_AGENT_LENGTH = 512
 
+#: Longest part of a description, in characters: the length of its column.
+PART_LENGTH = 100
+
 _DESKTOPS = {"Mac OS X": "Mac", "Windows": "Windows PC", "Chrome OS": "Chromebook"}
 _LINUXES = {"Linux", "Ubuntu", "Fedora", "Debian", "Arch Linux", "Red Hat", "SUSE", "Gentoo"}
 
@@ -46,9 +49,9 @@ def describe(user_agent: str) -> DeviceDescription:
     text = user_agent[:USER_AGENT_LENGTH]
     if not text.strip():
         return DeviceDescription()
-    if program := _PROGRAM.match(text):
-        return _describe_program(text, program[1])
-    return _describe_parsed(_parse(text))
+    program = _PROGRAM.match(text)
+    described = _describe_program(text, program[1]) if program else _describe_parsed(_parse(text))
+    return DeviceDescription(*(part[:PART_LENGTH].strip() for part in described))
 
 
 def _parse(text: str) -> Any:

@@ -34,6 +34,10 @@ class SessionLimitReached(DeviceSessionsError):
         self.sessions = list(sessions)
 
 
+class NoSuchUser(DeviceSessionsError):
+    """The person was deleted while their sessions were being changed."""
+
+
 class StoreUnavailable(DeviceSessionsError):
     """The database did not answer, or refused for a reason that passes: try again later.
 

@@ -18,13 +18,14 @@ from weakref import WeakKeyDictionary
 
 from blinker import Signal
 from flask import Flask, Response, current_app, g, has_request_context, request
+from werkzeug.local import LocalProxy
 
 from . import decorators, lifecycle, login, models, passwords, signals, store, transactions, web
 from .ambient import utc_now
-from .audit import NoSuchUser, Trail
+from .audit import Trail
 from .clients import Client
 from .config import PREFIX, Settings
-from .errors import ConfigError, DeviceSessionsError, StoreUnavailable
+from .errors import ConfigError, DeviceSessionsError, NoSuchUser, StoreUnavailable
 from .faults import STORE_FAULTS
 from .logs import Throttled
 from .messages import why_you_are_out
@@ -194,6 +195,7 @@ class DeviceSessions:
             login.forget_user()
             if not _is_static(request.endpoint):
                 self._restore(visit)
+                login.follow_freshness(self._is_fresh(visit, self.settings.freshness))
             g.current_session = visit.session
         return visit
 
@@ -256,6 +258,7 @@ class DeviceSessions:
         visit = _known_visit()
         if visit is not None and not _is_static(request.endpoint):
             self._state.transport.write(_app(), response, visit.outgoing)
+            login.forget_freshness()
         return response
 
     def load_user(self) -> Any | None:
@@ -273,11 +276,13 @@ class DeviceSessions:
         Args:
             max_age: how long it counts; default: ``FRESHNESS``.
         """
-        visit = self.visit()
-        if not visit.session:
+        return self._is_fresh(self.visit(), max_age or self.settings.freshness)
+
+    def _is_fresh(self, visit: Visit, max_age: timedelta) -> bool:
+        if visit.session_id is None:
             return False
         age: timedelta = visit.now - visit.session.authenticated_at
-        return age < (max_age or self.settings.freshness)
+        return age < max_age
 
     def why_signed_out(self) -> str | None:
         """Return a sentence on why the caller's session ended, if their cookie had one."""
@@ -319,9 +324,15 @@ class DeviceSessions:
             raise self._state.store.explain(error) from error
         return user if user is not None and user.is_active else None
 
+    @property
+    def _decides_alone(self) -> bool:
+        """Whether the app's :meth:`authenticator` checks the password, too."""
+        replacement = self._authenticator
+        return replacement is not None and len(inspect.signature(replacement).parameters) > 1
+
     def _find_user(self, name: str, password: str) -> Any | None:
         replacement = self._authenticator
-        if replacement is not None and len(inspect.signature(replacement).parameters) > 1:
+        if replacement is not None and self._decides_alone:
             return replacement(name, password)
         found, somebody = self._state.store.find_accounts(self.settings.identifier_field, name)
         if replacement is not None:
@@ -366,7 +377,7 @@ class DeviceSessions:
         """Do what :meth:`login` says, for whoever signs people in.
 
         Args:
-            remember_for: how long the cookie lives, at most; default: as long as the session.
+            remember_for: how long the session may last, where that is less than ``LIFETIME``.
             is_fresh: whether the person proved who they are just now.
             announce: tell Flask-Login's listeners.
 
@@ -375,6 +386,7 @@ class DeviceSessions:
         _need_request("login()")
         visit = self.visit()
         state = self._state
+        user = _unwrap(user)
         previous = (visit.user_id, visit.session_id)
         browser_id = state.transport.read_browser_id(_app(), request) or new_browser_id()
         client = replace(visit.client, browser_digest=digest_of(browser_id))
@@ -389,10 +401,11 @@ class DeviceSessions:
                 remembered=remember if ask else bool(state.settings.remember),
                 method=clean(method, 32),
                 authenticated_at=authenticated_at,
+                longest=remember_for,
             )
             self._announce_ends(started.ended)
             self._become(visit, started.session, user)
-            self._send_cookies(visit, started, browser_id, remember_for)
+            self._send_cookies(visit, started, browser_id)
             self._announce_start(started, user if announce else None)
             return started
 
@@ -409,20 +422,23 @@ class DeviceSessions:
             How many sessions ended: 1, or 0 when nobody was signed in.
         """
         user = self.load_user()
-        ended = self.end_current(commit=commit)
-        if ended:
-            login.announce_logout(user)
-        return ended
+        return self.end_current(commit=commit, then=lambda: login.announce_logout(user))
 
-    def end_current(self, *, commit: bool = True) -> int:
-        """Do what :meth:`logout` says, without telling Flask-Login's listeners."""
+    def end_current(self, *, commit: bool = True, then: Callable[[], object] = lambda: None) -> int:
+        """Do what :meth:`logout` says, without telling Flask-Login's listeners.
+
+        Args:
+            commit: as there.
+            then: called after the commit.
+        """
         _need_request("logout()")
         visit = self.visit()
         if visit.fault is not None:
             raise visit.fault
         if visit.session_id is None:
             return 0
-        return self._end(visit.user_id, "logout", self._is(visit.session_id), commit=commit)
+        current = self._is(visit.session_id)
+        return self._end(visit.user_id, "logout", current, commit=commit, then=then)
 
     def confirm(self, password: str, *, commit: bool = True) -> bool:
         """Check the current person's password again: step-up authentication (ASVS 5.0 7.5).
@@ -434,12 +450,16 @@ class DeviceSessions:
             Whether it was right.
         """
         user = self.load_user()
-        is_right = (
-            user is not None
-            and passwords.is_checkable(password)
-            and passwords.check(user, user, password)
-        )
-        return is_right and self.renew_current(commit=commit)
+        if user is None or not passwords.is_checkable(password):
+            return False
+        return self._is_password_of(user, password) and self.renew_current(commit=commit)
+
+    def _is_password_of(self, user: Any, password: str) -> bool:
+        if not self._decides_alone:
+            return passwords.check(user, user, password)
+        identifier = getattr(user, self.settings.identifier_field)
+        allowed = self._find_user(identifier, password)
+        return allowed is not None and self.id_of(allowed) == self.id_of(user)
 
     def password_changed(self, user: Any, *, commit: bool = True) -> int:
         """End a person's other sessions and tokens after their password changed.
@@ -603,12 +623,21 @@ class DeviceSessions:
 
     # -- Inside --------------------------------------------------------------------------------
 
-    def _end(self, user_id: Any, reason: str, *conditions: Any, commit: bool) -> int:
+    def _end(
+        self,
+        user_id: Any,
+        reason: str,
+        *conditions: Any,
+        commit: bool,
+        then: Callable[[], object] = lambda: None,
+    ) -> int:
         client, now = self._caller()
 
         def unit() -> int:
             ended = self._state.lifecycle.end(user_id, reason, client, now, *conditions)
             self._announce_ends(dict.fromkeys(ended, reason))
+            if ended:
+                self._after_commit(then)
             return len(ended)
 
         return self._state.store.run(unit, commit=commit)
@@ -636,29 +665,39 @@ class DeviceSessions:
 
     def _switch(self, visit: Visit, *who: Any) -> None:
         visit.enter(*who)
+        if not has_request_context():
+            return  # the end of the request has rolled back: nobody will ask any more
         g.current_session = visit.session
-        login.set_user(visit.user)
+        login.follow_freshness(self._is_fresh(visit, self.settings.freshness))
+        if visit.session_id is not None and visit.user is None:
+            login.forget_user()  # nobody has asked for them yet
+        else:
+            login.set_user(visit.user)
 
     def _send_cookies(
         self,
         visit: Visit,
         started: lifecycle.Started,
         browser_id: bytes,
-        remember_for: timedelta | None,
     ) -> None:
-        outgoing = Outgoing(
-            token=started.token,
-            expires_at=_cookie_end(started.session, remember_for),
-            browser_id=browser_id,
-        )
-        self._after_commit(lambda: setattr(visit, "outgoing", outgoing))
+        cookies = {
+            "token": started.token,
+            "expires_at": _cookie_end(started.session),
+            "browser_id": browser_id,
+        }
+        self._after_commit(lambda: visit.send(**cookies))
 
     def _send_new_secret(
         self, visit: Visit, session: Any, token: SessionToken, signal: Signal
     ) -> None:
-        outgoing = Outgoing(token=token, expires_at=_cookie_end(session, None))
-        self._after_commit(lambda: setattr(visit, "outgoing", outgoing))
-        self._after_commit(lambda: _send(signal, session=session))
+        expires_at = _cookie_end(session)
+
+        def tell() -> None:
+            visit.send(token=token, expires_at=expires_at)
+            login.follow_freshness(self._is_fresh(visit, self.settings.freshness))
+            _send(signal, session=session)
+
+        self._after_commit(tell)
 
     def _announce_start(self, started: lifecycle.Started, user: Any | None) -> None:
         def tell() -> None:
@@ -689,12 +728,17 @@ class DeviceSessions:
             self._switch(visit, None, None, None, None)
 
 
-def _cookie_end(session: Any, remember_for: timedelta | None) -> datetime | None:
+def _cookie_end(session: Any) -> datetime | None:
     """Return when the browser may forget the cookie; ``None`` is when it closes."""
     if not session.remembered:
         return None
-    longest = utc_now() + (remember_for or COOKIE_AGE)
+    longest = utc_now() + COOKIE_AGE
     return min(longest, session.expires_at or longest)
+
+
+def _unwrap(user: Any) -> Any:
+    """Return the user behind ``current_user``."""
+    return user._get_current_object() if isinstance(user, LocalProxy) else user
 
 
 def _known_visit() -> Visit | None:
@@ -725,7 +769,7 @@ def _is_open(endpoint: str | None) -> bool:
     """Whether ``REQUIRE_LOGIN`` leaves this endpoint alone."""
     view = current_app.view_functions.get(endpoint or "")
     is_public = view is None or decorators.allows_anonymous(view)
-    return is_public or _is_static(endpoint) or login.is_login_view(endpoint)
+    return is_public or _is_static(endpoint) or login.is_login_view()
 
 
 def _need_request(verb: str) -> None:

@@ -18,8 +18,8 @@ STORE_FAULTS = (exc.DBAPIError, exc.TimeoutError)
 #: certification, and lost connections.
 _TRANSIENT_NUMBERS = frozenset({1213, 1205, 1020, 1047, 1180, 2003, 2006, 2013, 2055, 4031})
 
-#: SQLSTATE: serialization failure, deadlock, read-only after a failover.
-_TRANSIENT_STATES = frozenset({"40001", "40P01", "25006"})
+#: SQLSTATE: serialization failure, deadlock, lock not available, read-only after a failover.
+_TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "25006"})
 
 #: SQLSTATE classes: connection exception, operator intervention (a server going down).
 _TRANSIENT_CLASSES = ("08", "57P")
@@ -50,8 +50,15 @@ def is_conflict(error: BaseException) -> bool:
 def translate(error: Exception, engine: sa.Engine, tables: list[sa.Table]) -> StoreUnavailable:
     """Return the error of ours that says what ``error`` means to the person who can mend it."""
     if isinstance(error, exc.DBAPIError) and _is_schema(error):
-        return SchemaError(missing_parts(engine, tables))
+        return SchemaError(_missing_parts_if_known(engine, tables))
     return StoreUnavailable(f"The database did not do its part: {_first_line(error)}")
+
+
+def _missing_parts_if_known(engine: sa.Engine, tables: list[sa.Table]) -> list[str]:
+    try:
+        return missing_parts(engine, tables)
+    except STORE_FAULTS:  # such as a pool of one whose connection the app holds
+        return []
 
 
 def missing_parts(engine: sa.Engine, tables: list[sa.Table]) -> list[str]:

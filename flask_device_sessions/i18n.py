@@ -36,6 +36,13 @@ def _translations() -> Any | None:
     return domain.get_translations()
 
 
+def _app_translations() -> Any:
+    """Return the app's own catalogue: its layout speaks through these functions, too."""
+    from flask_babel import get_translations
+
+    return get_translations()
+
+
 def N_(message: str) -> str:
     """Mark a message for the catalogues that is translated later, where it is shown."""
     return message
@@ -46,10 +53,7 @@ def gettext(message: str, /, **values: Any) -> str:
     translations = _translations()
     text = translations.ugettext(message) if translations else message
     if translations and text == message:
-        # An app's layout speaks through this too: let its own catalogue answer.
-        from flask_babel import get_translations
-
-        text = get_translations().ugettext(message)
+        text = _app_translations().ugettext(message)
     return str(text % values) if values else str(text)
 
 
@@ -58,6 +62,8 @@ def ngettext(one: str, many: str, number: int, /, **values: Any) -> str:
     translations = _translations()
     if translations:
         text = translations.ungettext(one, many, number)
+        if text in (one, many):
+            text = _app_translations().ungettext(one, many, number)
     else:
         text = one if number == 1 else many
     return str(text % {"num": number, **values})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from .audit import Entry, Trail
@@ -96,6 +96,7 @@ class Lifecycle:
         remembered: bool,
         method: str,
         authenticated_at: datetime,
+        longest: timedelta | None = None,
     ) -> Started:
         """Sign a person in on a browser, and make room for that.
 
@@ -109,6 +110,7 @@ class Lifecycle:
             remembered: whether the cookie outlives the browser.
             method: how they proved who they are.
             authenticated_at: when they did.
+            longest: how long the session may last, where that is less than ``LIFETIME``.
 
         Raises:
             SessionLimitReached: the limit is used up and ``LIMIT_POLICY`` is ``"refuse"``.
@@ -126,6 +128,7 @@ class Lifecycle:
         session.remembered = remembered
         session.auth_method = method
         session.authenticated_at = authenticated_at
+        session.expires_at = self._end_of_life(now, longest)
         self._insert(session, device, is_new=known is None, client=client, now=now)
         started = Started(session, device, known is None, token, ended)
         self._record(user_id, _entries_of(started), client, now)
@@ -161,7 +164,6 @@ class Lifecycle:
         self, user_id: Any, device: Any, client: Client, now: datetime
     ) -> tuple[Any, SessionToken]:
         token = SessionToken.issue(new_id())
-        lifetime = self._settings.lifetime
         address = self._address(client)
         session = self._store.models.session(
             id=token.id,
@@ -174,9 +176,12 @@ class Lifecycle:
             user_agent=client.user_agent,
             created_at=now,
             last_active_at=now,
-            expires_at=None if lifetime is None else now + lifetime,
         )
         return session, token
+
+    def _end_of_life(self, now: datetime, longest: timedelta | None) -> datetime | None:
+        spans = [span for span in (self._settings.lifetime, longest) if span is not None]
+        return now + min(spans) if spans else None
 
     def _insert(
         self, session: Any, device: Any, *, is_new: bool, client: Client, now: datetime

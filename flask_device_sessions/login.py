@@ -10,7 +10,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from flask import Flask, current_app, flash, g
+from blinker import Signal
+from flask import Flask, current_app, flash, g, request
 from flask import session as flask_session
 from flask_login import LoginManager, UserMixin
 from flask_login.signals import (
@@ -23,7 +24,7 @@ from flask_login.signals import (
 
 from .errors import ConfigError
 from .i18n import N_, gettext
-from .proxies import EXTENSION, current_extension, current_user, current_visit
+from .proxies import EXTENSION, current_extension, current_user
 
 LOGIN_ENDPOINT = "device_sessions.login"
 CONFIRM_ENDPOINT = "device_sessions.confirm"
@@ -92,34 +93,51 @@ def _loader_of(manager: LoginManager) -> Any:
             original()
             return
         user_accessed.send(_app())
-        user = current_extension.load_user()
-        manager._update_request_context_with_user(user)
-        _follow_freshness()
+        manager._update_request_context_with_user(current_extension.load_user())
 
     return load_user
 
 
-def _follow_freshness() -> None:
-    """Let ``fresh_login_required``, which reads Flask's session, follow our clock.
+def follow_freshness(is_fresh: bool) -> None:
+    """Let Flask-Login's ``login_fresh``, which reads Flask's session, follow our clock.
 
     Past the session's own ``__setitem__``, so that it does not count as changed: the value is
-    written anew for every request that asks, and must not be saved.
+    written anew for every request, and must not be saved.
     """
     state = flask_session._get_current_object()  # type: ignore[attr-defined]
-    session = current_visit().session
-    if session is not None and isinstance(state, dict):
-        dict.__setitem__(state, "_fresh", current_extension.is_fresh())
+    if isinstance(state, dict) and state.get("_fresh", False) is not is_fresh:
+        dict.__setitem__(state, "_fresh", is_fresh)
+
+
+def forget_freshness() -> None:
+    """Take away what :func:`follow_freshness` wrote, before Flask's session may be saved."""
+    state = flask_session._get_current_object()  # type: ignore[attr-defined]
+    if isinstance(state, dict):
+        dict.pop(state, "_fresh", None)
 
 
 def announce_login(user: Any) -> None:
     """Tell Flask-Login's listeners of a sign-in that did not come from ``login_user``."""
     set_user(user)
-    user_logged_in.send(_app(), user=user, device_sessions=True)
+    _announce(user_logged_in, user)
 
 
 def announce_logout(user: Any) -> None:
     """Tell Flask-Login's listeners of a sign-out that did not come from ``logout_user``."""
-    user_logged_out.send(_app(), user=user, device_sessions=True)
+    _announce(user_logged_out, user)
+
+
+def _announce(signal: Signal, user: Any) -> None:
+    g._device_sessions_announces = True
+    try:
+        signal.send(_app(), user=user)
+    finally:
+        g._device_sessions_announces = False
+
+
+def _is_our_own() -> bool:
+    """Whether the signal that came in is one that we sent."""
+    return bool(g.get("_device_sessions_announces"))
 
 
 def unauthorized() -> Any:
@@ -132,10 +150,11 @@ def needs_refresh() -> Any:
     return current_app.login_manager.needs_refresh()  # type: ignore[attr-defined]
 
 
-def is_login_view(endpoint: str | None) -> bool:
-    """Whether this endpoint is where people sign in, so that it cannot need a session."""
+def is_login_view() -> bool:
+    """Whether this request is for where people sign in, which cannot need a session."""
     manager: Any = current_app.login_manager  # type: ignore[attr-defined]
-    return endpoint in (manager.login_view, *manager.blueprint_login_views.values())
+    views = {manager.login_view, *manager.blueprint_login_views.values()} - {None}
+    return not views.isdisjoint({request.endpoint, request.path, request.base_url})
 
 
 def forget_user() -> None:
@@ -154,8 +173,8 @@ def _app() -> Flask:
     return app
 
 
-def _on_logged_in(app: Flask, user: Any, device_sessions: bool = False, **extra: Any) -> None:
-    if device_sessions:
+def _on_logged_in(app: Flask, user: Any, **extra: Any) -> None:
+    if _is_our_own():
         return
     left = {name: flask_session.pop(name, None) for name in _LEFTOVERS}
     seconds = left["_remember_seconds"]
@@ -173,8 +192,8 @@ def _on_logged_in(app: Flask, user: Any, device_sessions: bool = False, **extra:
         raise
 
 
-def _on_logged_out(app: Flask, user: Any, device_sessions: bool = False, **extra: Any) -> None:
-    if not device_sessions:
+def _on_logged_out(app: Flask, user: Any, **extra: Any) -> None:
+    if not _is_our_own():
         current_extension.end_current()
 
 

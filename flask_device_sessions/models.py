@@ -6,6 +6,7 @@ Predicates only: what is asked of the database is in :mod:`~flask_device_session
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from weakref import WeakKeyDictionary
@@ -15,7 +16,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import Mapped, declared_attr, foreign, mapped_column, relationship
 
 from .ambient import ambient, utc_now
-from .devices import USER_AGENT_LENGTH, describe
+from .devices import PART_LENGTH, USER_AGENT_LENGTH, describe
 from .errors import ConfigError
 from .i18n import gettext
 from .networks import ADDRESS_LENGTH, same_network
@@ -234,8 +235,8 @@ class DeviceMixin(_OwnedMixin):
     browser_digest: Mapped[str] = mapped_column(_DIGEST_TYPE)
     name: Mapped[str | None] = mapped_column(sa.String(NAME_LENGTH))
     device_type: Mapped[str] = mapped_column(sa.String(16), default="other")
-    browser: Mapped[str] = mapped_column(sa.String(100), default="")
-    os: Mapped[str] = mapped_column(sa.String(100), default="")
+    browser: Mapped[str] = mapped_column(sa.String(PART_LENGTH), default="")
+    os: Mapped[str] = mapped_column(sa.String(PART_LENGTH), default="")
     first_seen_at: Mapped[datetime] = mapped_column(TIME_TYPE)
     last_seen_at: Mapped[datetime] = mapped_column(TIME_TYPE)
 
@@ -375,15 +376,21 @@ def find_model(base: Any, named: str | type) -> type[Any]:
     """
     if isinstance(named, type):
         return named
-    for mapper in base.registry.mappers:
-        if mapper.class_.__name__ == named:
-            found: type[Any] = mapper.class_
-            return found
+    root = next(parent for parent in reversed(base.__mro__) if "registry" in vars(parent))
+    for model in _subclasses(root):
+        if model.__name__ == named and sa.inspect(model, raiseerr=False) is not None:
+            return model
     raise ConfigError(
         f"There is no model named {named!r} on this SQLAlchemy object. Import the module that "
         "defines it first, or name yours with DEVICE_SESSIONS_USER_MODEL (or user_model=…; or "
         "__user_model__ on a class of your own)."
     )
+
+
+def _subclasses(model: type[Any]) -> Iterator[type[Any]]:
+    for child in model.__subclasses__():
+        yield child
+        yield from _subclasses(child)
 
 
 def primary_key_of(user_model: type[Any]) -> sa.Column[Any]:

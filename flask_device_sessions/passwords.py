@@ -7,23 +7,32 @@ password it is not.
 
 from __future__ import annotations
 
-import secrets
-from functools import cache
 from typing import Any
 
-from werkzeug.security import check_password_hash, generate_password_hash
+from werkzeug.security import check_password_hash
 
 from .errors import ConfigError
 
 #: Longest password that is hashed, in bytes (ASVS 5.0 6.2.9 asks for at least 64 characters).
 PASSWORD_BYTES = 4096
 
+#: Of a random password that was thrown away: for apps in which nobody has one yet.
+_DECOY_HASH = (
+    "scrypt:32768:8:1$"
+    "lKP4vKUQV7gRkbq6$"
+    "9198b1bffecc3a5b6887fff10d111997221403603179d6a3ebdb80fb31ae1dcf"
+    "fbb297ccade36025bf36ea25d05fc68051ca32f5b32dfdd4ffe2e18d46de54ca"
+)
+
 
 def is_checkable(password: object) -> bool:
     """Whether a value from outside is text of a length that may be hashed."""
     if not isinstance(password, str) or not password:
         return False
-    return len(password.encode("utf-8", "surrogatepass")) <= PASSWORD_BYTES
+    try:
+        return len(password.encode()) <= PASSWORD_BYTES
+    except UnicodeEncodeError:  # a lone surrogate: nobody typed it
+        return False
 
 
 def check(user: Any | None, somebody: Any | None, password: str) -> bool:
@@ -39,7 +48,7 @@ def check(user: Any | None, somebody: Any | None, password: str) -> bool:
     if somebody is not None and _has_password(somebody):
         _checker(somebody)(password)
     else:
-        check_password_hash(_decoy_hash(), password)
+        check_password_hash(_DECOY_HASH, password)
     return False
 
 
@@ -56,9 +65,3 @@ def _checker(user: Any) -> Any:
             f"{type(user).__name__} has no check_password(password) method. Add one, or decide "
             "yourself who may sign in with @device_sessions.authenticator."
         ) from None
-
-
-@cache
-def _decoy_hash() -> str:
-    """Return the hash of a password that nobody knows."""
-    return generate_password_hash(secrets.token_urlsafe(16))

@@ -72,7 +72,7 @@ class Signatures:
         Raises:
             BadToken: older, forged, or signed for another purpose.
         """
-        if len(text) > _LONGEST:
+        if len(text) > _LONGEST or not text.isascii():
             raise BadToken("This is not a signed value of ours.")
         try:
             facts: dict[str, Any] = self._serializer(purpose).loads(text, max_age=max_age)

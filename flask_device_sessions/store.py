@@ -403,9 +403,13 @@ class Store:
         somebody lets a password check be as long for an account that does not exist.
         """
         user = self.models.user
-        anyone = sa.select(self.user_key).order_by(self.user_key).limit(1).scalar_subquery()
+        anyone = sa.select(self.user_key).order_by(self.user_key).limit(1)
+        if hasattr(user, "password_hash"):
+            anyone = anyone.where(user.password_hash.is_not(None))
         is_match = getattr(user, field) == identifier
-        statement = sa.select(user, is_match).where(sa.or_(is_match, self.user_key == anyone))
+        statement = sa.select(user, is_match).where(
+            sa.or_(is_match, self.user_key == anyone.scalar_subquery())
+        )
         rows = self.session.execute(statement).all()
         found = next((row[0] for row in rows if row[1]), None)
         return found, next((row[0] for row in rows), None)

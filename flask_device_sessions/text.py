@@ -28,7 +28,7 @@ def clean(value: object, limit: int) -> str:
         return ""
     # Cut twice: first so that a megabyte is not walked through, then to the limit.
     kept = "".join(character for character in value[: limit * 4] if _is_safe(character))
-    return kept.strip()[:limit]
+    return kept.strip()[:limit].rstrip()
 
 
 def _is_safe(character: str) -> bool:

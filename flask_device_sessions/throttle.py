@@ -32,6 +32,7 @@ from limits.storage import RedisStorage, storage_from_string
 
 from .errors import ConfigError
 from .logs import Throttled
+from .text import clean
 
 _logger = logging.getLogger("flask_device_sessions")
 
@@ -51,8 +52,8 @@ _LONGEST_ACCOUNT = 1000
 _OVERLOOKED = frozenset("MCZ")
 
 #: The storages of :mod:`limits` whose every wait can be limited (not so in a Redis Cluster).
-_SCHEMES = frozenset(
-    "redis rediss redis+unix redis+sentinel valkey valkeys valkey+unix valkey+sentinel".split()
+_SCHEMES = frozenset({"redis", "rediss", "redis+unix", "redis+sentinel"}) | frozenset(
+    {"valkey", "valkeys", "valkey+unix", "valkey+sentinel"}
 )
 
 
@@ -295,7 +296,9 @@ class _Outage:
             now = time.monotonic()
             self._ask_at = now + PAUSE
             self._warnings.warning(
-                "The storage of the login limits is down, each process limits alone: %r", error
+                "The storage of the login limits is down, each process limits alone: %s: %s",
+                type(error).__name__,
+                clean(str(error), 200),
             )
             if now < self._report_at:
                 return
@@ -350,11 +353,11 @@ def _parsed(limit: str) -> tuple[RateLimitItem, ...]:
 
 def _shared(uri: str) -> _Shared | None:
     """Return the storage that a URI names; ``None`` for ``memory://``."""
-    scheme = uri.partition("://")[0]
-    if scheme == "memory":
+    scheme, separator, _ = uri.partition("://")
+    if scheme == "memory" and separator:
         return None
     # No message shows the URI, nor what others say about it: a password may stand in it.
-    if scheme not in _SCHEMES or "://" not in uri:
+    if scheme not in _SCHEMES or not separator:
         raise ConfigError(
             "DEVICE_SESSIONS_RATE_LIMIT_STORAGE_URI must be memory:// or a Redis, such as "
             "redis://localhost:6379/0."

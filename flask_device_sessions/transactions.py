@@ -10,11 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 from sqlalchemy import event
 from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 
 _KEY = "flask_device_sessions.transaction"
+
+#: Those that are listened to. (SQLAlchemy's ``event.contains`` goes by the memory address, which
+#: a registry that is gone may have left to another.)
+_listened: WeakSet[scoped_session[Any]] = WeakSet()
 
 Effect = Callable[[], object]
 
@@ -37,9 +42,11 @@ class _Ledger:
 
 def listen(sessions: scoped_session[Any]) -> None:
     """Keep the ledger for every session of this registry; a second call changes nothing."""
+    if sessions in _listened:
+        return
+    _listened.add(sessions)
     for name, listener in _LISTENERS.items():
-        if not event.contains(sessions, name, listener):
-            event.listen(sessions, name, listener)
+        event.listen(sessions, name, listener)
 
 
 def has_connection(session: Session) -> bool:
@@ -92,7 +99,11 @@ def _on_rollback(session: Session, previous: SessionTransaction) -> None:
     ledger = _ledger(session)
     lost = [entry for entry in ledger.entries if _is_within(entry.transaction, previous)]
     ledger.entries = [entry for entry in ledger.entries if entry not in lost]
-    for entry in reversed(lost):
+    _undo(lost)
+
+
+def _undo(entries: list[_Entry]) -> None:
+    for entry in reversed(entries):
         entry.undo()
 
 
@@ -102,8 +113,11 @@ def _on_end(session: Session, transaction: SessionTransaction) -> None:
     ledger: _Ledger | None = session.info.pop(_KEY, None)
     if ledger is None:
         return
-    for entry in ledger.entries:
-        entry.effect() if ledger.is_committed else entry.undo()
+    if ledger.is_committed:
+        for entry in ledger.entries:
+            entry.effect()
+    else:
+        _undo(ledger.entries)
 
 
 def _is_within(inner: SessionTransaction | None, outer: SessionTransaction) -> bool:

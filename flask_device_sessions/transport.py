@@ -120,4 +120,4 @@ class Transport:
         """Whether the cookies are for HTTPS only."""
         if self._settings.cookie_secure is not None:
             return self._settings.cookie_secure
-        return not (app.debug or app.testing)
+        return self._settings.needs_secure_cookie or not (app.debug or app.testing)

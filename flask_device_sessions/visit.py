@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from flask import Request
 from werkzeug.exceptions import ServiceUnavailable
-from werkzeug.local import LocalProxy
 
 from .clients import Client
 from .errors import StoreUnavailable
@@ -73,20 +72,35 @@ class Visit:
         self.session, self.session_id = session, session_id
         self.user_id, self.user = user_id, user
 
+    def send(self, **cookies: Any) -> None:
+        """Let the answer set these cookies, beside those that it sets already."""
+        self.outgoing = replace(self.outgoing, is_clearing=False, **cookies)
+
     @property
     def ended_because(self) -> str | None:
         """Why the session of the caller's cookie ended, if it once was good."""
         return None if self.refused is None else self.refused.reason
 
 
-def unavailable(fault: StoreUnavailable) -> Any:
-    """Return a stand-in that answers 503 to whoever asks it anything.
+class _Unavailable:
+    """Takes the place of the session and the user when nobody could tell who is calling.
 
-    It takes the place of the session and the user when the store could not say who is calling:
-    a view that does not ask runs, and nobody is taken for anonymous.
+    Whatever it is asked, it answers 503: a view that does not ask runs, and nobody is taken for
+    anonymous.
     """
 
-    def fail() -> Any:
+    __slots__ = ("_fault",)
+
+    def __init__(self, fault: StoreUnavailable) -> None:
+        object.__setattr__(self, "_fault", fault)
+
+    def _fail(self, *_: object) -> Any:
+        fault = object.__getattribute__(self, "_fault")
         raise ServiceUnavailable(retry_after=fault.retry_after) from fault
 
-    return LocalProxy(fail)
+    __getattribute__ = __setattr__ = __bool__ = __str__ = __eq__ = __ne__ = __hash__ = _fail
+
+
+def unavailable(fault: StoreUnavailable) -> Any:
+    """Return a stand-in that answers 503 to whoever asks it anything."""
+    return _Unavailable(fault)

@@ -136,7 +136,7 @@ def test_every_part_of_an_event_is_covered() -> None:
 )
 def test_ways_to_write_the_same_value_give_the_same_mac(one: Row, other: Row) -> None:
     """Zones, tuples and the order of keys do not survive a database, and do not matter."""
-    assert mac_of(KEY, "", _content(1, 1, **one)) == mac_of(KEY, "", _content(1, 1, **other))
+    assert mac_of(KEY, "", _content(1, 1) | one) == mac_of(KEY, "", _content(1, 1) | other)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_ways_to_write_the_same_value_give_the_same_mac(one: Row, other: Row) ->
 )
 def test_different_events_have_different_macs(one: Row, other: Row) -> None:
     """No value can be moved into its neighbour, nor nothing be taken for something."""
-    assert mac_of(KEY, "", _content(1, 1, **one)) != mac_of(KEY, "", _content(1, 1, **other))
+    assert mac_of(KEY, "", _content(1, 1) | one) != mac_of(KEY, "", _content(1, 1) | other)
 
 
 _json = st.recursive(
@@ -191,12 +191,13 @@ def test_a_row_comes_back_with_the_mac_it_went_in_with(
     table = _events_table(key_type)
 
     with column_engine.connect() as connection:
-        connection.execute(sa.text("DROP TABLE IF EXISTS chained_events"))
         table.create(connection)
-        _check_round_trips(connection, table, user_id)
-        connection.rollback()
-        table.drop(connection)
-        connection.commit()
+        try:
+            _check_round_trips(connection, table, user_id)
+        finally:
+            connection.commit()
+            table.drop(connection)
+            connection.commit()
 
 
 def _events_table(key_type: Any) -> sa.Table:
@@ -713,7 +714,6 @@ def test_an_anchor_from_before_a_purge_misses_nothing() -> None:
     """The event it names went by retention."""
     events = _chain(3)
     anchor = verify(events, [KEY]).anchor
-    events.extend(_append(events) for _ in range(0))
     _append(events)
 
     assert verify(_purge(events, 4), [KEY], anchor)

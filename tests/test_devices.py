@@ -112,7 +112,7 @@ def test_a_model_that_browsers_made_up_is_not_shown(
     [(SAFARI, "macOS"), (f"Mozilla/5.0 (X11; CrOS x86_64 14541.0.0) {CHROME}", "ChromeOS")],
 )
 def test_a_frozen_version_is_left_out(user_agent: str, system: str) -> None:
-    """macOS says 10.15 for ever: no number is better than a wrong one."""
+    """A Mac says 10.15 for ever: no number is better than a wrong one."""
     assert describe(user_agent).os == system
 
 

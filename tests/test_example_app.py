@@ -41,10 +41,9 @@ def passwords(example: Flask) -> dict[str, str]:
         return seed()
 
 
-def _flask_db(app: Flask, *command: str) -> str:
+def _flask_db(app: Flask, *command: str) -> None:
     result = app.test_cli_runner().invoke(args=["db", *command])
     assert result.exit_code == 0, result.output
-    return result.output
 
 
 def _token_on(browser: Browser, path: str) -> str:
@@ -66,9 +65,8 @@ def test_migrations_bring_exactly_what_the_models_map(example: Flask) -> None:
     with example.app_context():
         tables = set(sa.inspect(db.engine).get_table_names())
 
-    said = _flask_db(example, "check")
+    _flask_db(example, "check")  # fails when it finds one
 
-    assert "No new upgrade operations detected" in said
     assert tables == {
         "alembic_version",
         "user",
@@ -298,7 +296,7 @@ def test_changing_the_password_needs_a_fresh_session(
     browser = Browser(example)
     with example.app_context():
         ada = db.session.query(User).filter_by(email=ADA).one()
-        long_ago = ada.password_hash and device_sessions.settings.freshness
+        long_ago = device_sessions.settings.freshness
         session = login(browser, ada)
         login(browser, ada, authenticated_at=session.created_at - long_ago)
 

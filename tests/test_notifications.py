@@ -28,6 +28,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import Envelope
 from flask import Flask, current_app, has_request_context
 from flask_babel import Babel
+from flask_mailman.backends.smtp import EmailBackend
 from jinja2 import ChoiceLoader, DictLoader
 
 from flask_device_sessions import notifications
@@ -692,10 +693,10 @@ def test_flask_mailman_gives_up_at_some_time(app: Flask, configured: int | None,
     """A server that hangs for ever does not hold all later mails; MAIL_TIMEOUT is the app's."""
     timeouts: list[object] = []
 
-    class Backend(flask_mailman.backends.smtp.EmailBackend):  # type: ignore[name-defined]
-        def send_messages(self, messages: Any) -> int:
+    class Backend(EmailBackend):
+        def open(self) -> bool:
             timeouts.append(self.timeout)
-            return 1
+            return False
 
     app.config.update(MAIL_TIMEOUT=configured, MAIL_BACKEND=Backend)
     flask_mailman.Mail(app)
@@ -704,7 +705,7 @@ def test_flask_mailman_gives_up_at_some_time(app: Flask, configured: int | None,
     notifier.password_changed(ADA)
     assert notifier.outbox.flush(AT_ONCE)
 
-    assert timeouts == [used]
+    assert set(timeouts) == {used}
 
 
 # -- A sign-in, whatever the mail server does --------------------------------------------------

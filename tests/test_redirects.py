@@ -47,7 +47,9 @@ ELSEWHERE = [
 ]
 
 # Those that a browser may turn into something: slashes, white space, dots, schemes.
-_alphabet = st.sampled_from(list("/\\.:@?#%;&=a \t\r\n\x00\x1f\x7f\x85\u2028／＼．。é") + ["evil", "%2f"])
+_alphabet = st.sampled_from(
+    [*"/\\.:@?#%;&=a \t\r\n\x00\x1f\x7f\x85\u2028／＼．。é", "evil", "%2f", "%5c", "%09"]
+)
 targets = st.lists(_alphabet, max_size=12).map("".join) | st.text()
 paths = targets.map("/".__add__)
 

@@ -216,9 +216,7 @@ def test_after_a_failed_statement_the_session_works_again(session: Session, log:
     assert log == ["a"]
 
 
-def test_an_effect_without_any_work_leaves_with_the_next_commit(
-    session: Session, log: Log
-) -> None:
+def test_an_effect_without_any_work_leaves_with_the_next_commit(session: Session, log: Log) -> None:
     """A transaction that never reached the database commits like any other."""
     session.begin()
     log.put(session, "a")
@@ -355,9 +353,14 @@ def test_a_savepoint_rolled_back_takes_its_own_effects_only(
 def test_an_exception_in_a_savepoint_undoes_it(session: Session, log: Log) -> None:
     """The ``with`` block rolls back, and an app that goes on commits the rest."""
     _write(session, "second")
-    with pytest.raises(RuntimeError), session.begin_nested():
-        log.put(session, "inside")
-        _fail("app")
+
+    def work() -> None:
+        with session.begin_nested():
+            log.put(session, "inside")
+            _fail("app")
+
+    with pytest.raises(RuntimeError, match="app"):
+        work()
     log.put(session, "after")
     session.commit()
 
@@ -378,9 +381,7 @@ def test_an_inner_savepoint_rolled_back_leaves_the_outer_one(session: Session, l
     assert log == ["not inner", "outer", "outer again"]
 
 
-def test_an_outer_savepoint_rolled_back_takes_the_inner_one_too(
-    session: Session, log: Log
-) -> None:
+def test_an_outer_savepoint_rolled_back_takes_the_inner_one_too(session: Session, log: Log) -> None:
     """Released inside, undone outside: last first."""
     _write(session, "second")
     log.put(session, "kept")

@@ -23,14 +23,11 @@ class User(UserMixin, db.Model):
 
 class LoginSession(DeviceSessionMixin, db.Model):
     __tablename__ = "login_sessions"
-    __user_model__ = User
 
     tenant: Mapped[str] = mapped_column(sa.String(50), default="main")
 
 
 class Device(DeviceMixin, db.Model):
-    __user_model__ = User
-
     is_trusted: Mapped[bool] = mapped_column(default=False)
 
 

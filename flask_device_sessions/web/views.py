@@ -10,7 +10,7 @@ from typing import Any
 from flask import Response, abort, current_app, flash, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from ..errors import BadToken, SessionLimitReached, StoreUnavailable
+from ..errors import BadToken, NoSuchUser, SessionLimitReached, StoreUnavailable
 from ..i18n import gettext, ngettext
 from ..proxies import current_extension, current_session, current_user
 from ..redirects import safe_next
@@ -42,7 +42,10 @@ def login() -> AnyResponse:
     user = current_extension.authenticate(form.identifier.data or "", form.password.data or "")
     if user is None:
         return _login_again(form, gettext("The name or the password is wrong."), 401)
-    current_extension.login(user, remember=form.wants_to_be_remembered)
+    try:
+        current_extension.login(user, remember=form.wants_to_be_remembered)
+    except NoSuchUser:
+        return _login_again(form, gettext("The name or the password is wrong."), 401)
     _warn_of_lost_cookie()
     return _go_on(form.next.data)
 
