@@ -62,7 +62,9 @@ def login(client: FlaskClient, user: Any, **columns: Any) -> Any:
         The ``DeviceSession``.
     """
     app = client.application
-    with app.test_request_context(environ_overrides=_environ_of(client)):
+    with app.app_context():
+        environ = _environ_of(client)
+    with app.test_request_context(environ_overrides=environ):
         session = current_extension.login(user, method="test", commit=not columns)
         for name, value in columns.items():
             setattr(session, name, value)

@@ -70,4 +70,3 @@ def _on_server(name: str, command: str) -> None:
 def _server(name: str) -> str:
     variable, default = _SERVERS[name]
     return os.environ.get(variable, default)
-

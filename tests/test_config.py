@@ -291,6 +291,25 @@ def test_when_browsers_take_a_host_prefix(
     assert settings.allows_host_prefix(False) is when_not
 
 
+@pytest.mark.parametrize(
+    ("values", "needs"),
+    [
+        ({}, False),
+        ({"cookie_name": "sid"}, False),
+        ({"cookie_name": "sid__Host-"}, False),
+        ({"cookie_name": "__Host-sid"}, True),
+        ({"cookie_name": "__Secure-sid"}, True),
+        ({"cookie_samesite": "None"}, True),
+        ({"cookie_samesite": "Strict"}, False),
+    ],
+)
+def test_when_browsers_drop_a_cookie_that_is_not_secure(
+    values: dict[str, Any], needs: bool
+) -> None:
+    """Its name or SameSite=None asks for HTTPS, also in debug and testing (ASVS 3.3.1)."""
+    assert read(**values).needs_secure_cookie is needs
+
+
 # -- What the settings answer ------------------------------------------------------------------
 
 

@@ -12,12 +12,13 @@ from flask_device_sessions.errors import (
     BadToken,
     ConfigError,
     DeviceSessionsError,
+    NoSuchUser,
     SchemaError,
     SessionLimitReached,
     StoreUnavailable,
 )
 
-ALL = [BadToken, ConfigError, SchemaError, SessionLimitReached, StoreUnavailable]
+ALL = [BadToken, ConfigError, NoSuchUser, SchemaError, SessionLimitReached, StoreUnavailable]
 
 
 @pytest.mark.parametrize("error", ALL)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from werkzeug.security import check_password_hash
+from werkzeug.security import check_password_hash, generate_password_hash
 
 from flask_device_sessions.errors import ConfigError
 from flask_device_sessions.passwords import PASSWORD_BYTES, check, is_checkable
@@ -30,20 +30,20 @@ class Sealed:
 
 
 @pytest.fixture
-def hashes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The name of each password hash that is computed."""
-    check(None, None, PASSWORD)  # the decoy is made once in a process's life
-    seen: list[str] = []
+def hashes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The cost of each password hash that is computed."""
+    seen: list[dict[str, Any]] = []
     for name in ("pbkdf2_hmac", "scrypt"):
         monkeypatch.setattr(hashlib, name, _noted(seen, name))
     return seen
 
 
-def _noted(seen: list[str], name: str) -> Any:
+def _noted(seen: list[dict[str, Any]], name: str) -> Any:
     original = getattr(hashlib, name)
 
     def compute(*args: Any, **values: Any) -> Any:
-        seen.append(name)
+        cost = {key: values[key] for key in ("n", "r", "p") if key in values}
+        seen.append({"name": name, "rounds": args[3:], **cost})
         return original(*args, **values)
 
     return compute
@@ -79,7 +79,7 @@ def _noted(seen: list[str], name: str) -> Any:
     ],
 )
 def test_every_answer_costs_exactly_one_hash(
-    hashes: list[str], user: Any, somebody: Any, password: str, is_right: bool
+    hashes: list[dict[str, Any]], user: Any, somebody: Any, password: str, is_right: bool
 ) -> None:
     """Unknown, wrong and without a password take as long as right, and are all no (ASVS 6.3.8)."""
     answer = check(user, somebody, password)
@@ -88,7 +88,7 @@ def test_every_answer_costs_exactly_one_hash(
     assert len(hashes) == 1
 
 
-def test_the_stand_in_is_as_slow_as_a_real_account(hashes: list[str]) -> None:
+def test_the_stand_in_is_as_slow_as_a_real_account(hashes: list[dict[str, Any]]) -> None:
     """For an unknown account somebody's own kind of hash is computed (ASVS 6.3.8)."""
     user = _user()
     hashes.clear()
@@ -96,7 +96,19 @@ def test_the_stand_in_is_as_slow_as_a_real_account(hashes: list[str]) -> None:
     check(None, user, PASSWORD)
     check(user, None, PASSWORD)
 
-    assert hashes == ["pbkdf2_hmac", "pbkdf2_hmac"]
+    assert len(hashes) == 2
+    assert hashes[0] == hashes[1]
+
+
+def test_where_nobody_has_a_password_the_hash_is_werkzeugs_own(
+    hashes: list[dict[str, Any]],
+) -> None:
+    """The stand-in of an empty app is as slow as the first account will be (ASVS 6.3.8)."""
+    generate_password_hash(PASSWORD)
+    check(None, None, PASSWORD)
+
+    assert len(hashes) == 2
+    assert hashes[0] == hashes[1]
 
 
 def test_nobody_can_sign_in_as_the_stand_in() -> None:
@@ -104,7 +116,7 @@ def test_nobody_can_sign_in_as_the_stand_in() -> None:
     assert check(None, _user(), PASSWORD) is False
 
 
-def test_an_account_without_a_visible_hash_is_asked_itself(hashes: list[str]) -> None:
+def test_an_account_without_a_visible_hash_is_asked_itself(hashes: list[dict[str, Any]]) -> None:
     """How the app stores its passwords is its own affair."""
     assert check(Sealed(), None, PASSWORD) is True
     assert check(Sealed(), None, OTHER) is False

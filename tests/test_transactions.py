@@ -436,6 +436,22 @@ def test_listening_twice_changes_nothing(
     assert log == ["a"]
 
 
+def test_a_registry_in_the_place_of_one_that_is_gone_is_listened_to(
+    database: sa.Engine, log: Log
+) -> None:
+    """Apps come and go in a test suite: memory that is used again does not confuse them."""
+    for number in range(50):
+        sessions = scoped_session(sessionmaker(database))
+        listen(sessions)
+        session = sessions()
+        session.begin()
+        log.put(session, str(number))
+        session.commit()
+        sessions.remove()
+
+    assert log == [str(number) for number in range(50)]
+
+
 def test_sessions_keep_their_effects_apart(
     sessions: scoped_session[Session], session: Session, log: Log
 ) -> None:
