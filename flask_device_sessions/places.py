@@ -86,7 +86,8 @@ class Atlas:
         # A damaged file fails in ways that differ between the two readers of maxminddb, and
         # nobody is kept from signing in for it.
         except Exception as error:
-            self._warning.warning("%s: no place for an address: %r", _KEY, error)
+            # Its text may name the address, which IP_STORAGE may forbid to keep.
+            self._warning.warning("%s cannot be read: %s", _KEY, type(error).__name__)
             return Place()
 
     def _find(self, address: str) -> Any:

@@ -21,7 +21,7 @@ PASSWORD = "correct horse battery staple"
 db = SQLAlchemy()
 
 
-class User(UserMixin, db.Model):  # type: ignore[name-defined,misc]
+class User(UserMixin, db.Model):  # type: ignore[name-defined]
     """A person with an account, who can be disabled."""
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -108,7 +108,7 @@ def who(browser: Browser) -> str | None:
 
 def jar_of(browser: Browser) -> dict[str, str]:
     """Return all cookies of a browser by name."""
-    return {cookie.key: cookie.value for cookie in browser._cookies.values()}
+    return {cookie.key: cookie.value for cookie in (browser._cookies or {}).values()}
 
 
 def replay(app: Flask, jar: dict[str, str]) -> Browser:

@@ -42,7 +42,7 @@ def _noted(seen: list[dict[str, Any]], name: str) -> Any:
     original = getattr(hashlib, name)
 
     def compute(*args: Any, **values: Any) -> Any:
-        cost = {key: values[key] for key in ("n", "r", "p") if key in values}
+        cost: dict[str, Any] = {key: values[key] for key in "nrp" if key in values}
         seen.append({"name": name, "rounds": args[3:], **cost})
         return original(*args, **values)
 

@@ -279,7 +279,7 @@ def test_users_of_an_inheriting_model_are_loaded_by_the_orm() -> None:
     """A user model over several tables is no simple row, and still is the current user."""
     own = SQLAlchemy()
 
-    class Person(UserMixin, own.Model):  # type: ignore[name-defined,misc]
+    class Person(UserMixin, own.Model):  # type: ignore[name-defined]
         __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "person"}
         id: Mapped[int] = mapped_column(primary_key=True)
         kind: Mapped[str] = mapped_column(sa.String(20))

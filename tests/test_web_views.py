@@ -37,14 +37,19 @@ from tests.support import (
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=timezone.utc)
 
+ADA = "ada@example.com"
+
+#: An id of nothing; the same in every process that collects these tests.
+UNKNOWN = uuid.UUID("01234567-89ab-7cde-8f01-23456789abcd")
+
 #: Every unsafe route, filled with ids of nothing.
 UNSAFE = [
     "/login",
     "/logout",
     "/confirm",
-    f"/devices/{new_id()}/rename",
-    f"/devices/{new_id()}/revoke",
-    f"/devices/sessions/{new_id()}/revoke",
+    f"/devices/{UNKNOWN}/rename",
+    f"/devices/{UNKNOWN}/revoke",
+    f"/devices/sessions/{UNKNOWN}/revoke",
     "/devices/revoke-others",
     "/devices/revoke-all",
 ]
@@ -125,13 +130,13 @@ def test_after_login_may_name_an_endpoint(alone: Browser) -> None:
 @pytest.mark.parametrize(
     ("identifier", "password"),
     [
-        ("ada@example.com", "wrong"),
+        (ADA, "wrong"),
         ("nobody@example.com", PASSWORD),
         ("off@example.com", PASSWORD),
         ("sso@example.com", PASSWORD),
-        ("ada@example.com", ""),
+        (ADA, ""),
         ("", ""),
-        ("ada@example.com", "x" * 5000),
+        (ADA, "x" * 5000),
         ("\x00", "\x00"),
         ("x" * 100_000, "y"),
     ],
@@ -196,7 +201,7 @@ def test_a_body_that_is_no_form_is_no_trouble(
 
 def test_fields_that_come_twice_count_once(alone: Browser) -> None:
     """The first of each; a second password is no second try."""
-    fields = {"identifier": ["ada@example.com", "x"], "password": ["wrong", PASSWORD]}
+    fields = {"identifier": [ADA, "x"], "password": ["wrong", PASSWORD]}
 
     assert alone.post("/login", data=fields).status_code == 401
 
@@ -316,14 +321,15 @@ CSRF: dict[str, Any] = {"WTF_CSRF_ENABLED": True}
 
 
 @pytest.fixture(params=[False, True], ids=["ours alone", "CSRFProtect"])
-def guarded(request: pytest.FixtureRequest) -> Iterator[Flask]:
+def guarded(request: pytest.FixtureRequest) -> Flask:
     """An app in memory with CSRF protection: of our pages alone, or of the whole app besides."""
     app = make_app(**CSRF)
     if request.param:
         CSRFProtect(app)
     with app.app_context():
         db.create_all()
-        yield app
+        add_user()
+    return app  # no context stays open: Flask-WTF keeps a request's token in it
 
 
 @pytest.mark.parametrize("path", UNSAFE)
@@ -332,15 +338,16 @@ def test_no_unsafe_route_acts_without_its_token(
     guarded: Flask, path: str, token: str | None
 ) -> None:
     """With Flask-WTF's CSRFProtect on the app and without it (ASVS 3.5.1)."""
-    ada, laptop, phone = add_user(), Browser(guarded), Browser(guarded)
-    for browser in (laptop, phone):
-        sign_in_without_password(browser, ada)
-    fields = {"identifier": ada.email, "password": PASSWORD}
+    laptop, phone = Browser(guarded), Browser(guarded)
+    with guarded.app_context():
+        for browser in (laptop, phone):
+            sign_in_without_password(browser, _ada())
+    fields = {"identifier": ADA, "password": PASSWORD}
 
     answer = laptop.post(path, data=fields | ({"csrf_token": token} if token else {}))
 
     assert answer.status_code == 400
-    assert [who(laptop), who(phone)] == [ada.email] * 2
+    assert [who(laptop), who(phone)] == [ADA] * 2
 
 
 #: The forms of the page, each before the ones that would end what it needs.
@@ -349,10 +356,10 @@ ORDER = ("/rename", "/revoke", "/revoke-others", "/revoke-all", "/logout")
 
 def test_every_form_works_as_it_is_shown(guarded: Flask) -> None:
     """With the token that its page carries, from login to logout (ASVS 3.5.1)."""
-    ada, laptop, phone = add_user(), Browser(guarded), Browser(guarded)
+    laptop, phone = Browser(guarded), Browser(guarded)
     for browser in (laptop, phone):
         token = _token_in(browser.get("/login").text)
-        _post(browser, "/login", identifier=ada.email, password=PASSWORD, csrf_token=token)
+        _post(browser, "/login", identifier=ADA, password=PASSWORD, csrf_token=token)
     page = laptop.get("/devices/").text
     actions = set(re.findall(r'<form[^>]*method="post"[^>]*action="([^"]+)"', page))
 
@@ -704,7 +711,7 @@ def _without_our_tables(app: Flask) -> Iterator[Flask]:
     app.config["PROPAGATE_EXCEPTIONS"] = False
     with app.app_context():
         User.__table__.create(db.engine)
-        db.session.add(User(email="ada@example.com", password_hash=hash_of(PASSWORD)))
+        db.session.add(User(email=ADA, password_hash=hash_of(PASSWORD)))
         db.session.commit()
     yield app
 
@@ -770,7 +777,7 @@ def test_the_page_about_a_missing_table_needs_no_user(path: str, has_cookie: boo
     (app,) = _without_our_tables(app)
     browser = _with_a_cookie(app) if has_cookie else Browser(app)
 
-    answer = browser.post(path, data={"identifier": "ada@example.com", "password": PASSWORD})
+    answer = browser.post(path, data={"identifier": ADA, "password": PASSWORD})
 
     if path == "/logout" and not has_cookie:
         assert answer.status_code == 303

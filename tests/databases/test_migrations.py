@@ -55,7 +55,7 @@ def _loggers_survive() -> Iterator[None]:
 def _make_app(uri: str, key: str, *, with_extension: bool) -> Flask:
     db = SQLAlchemy()
 
-    class User(UserMixin, db.Model):  # type: ignore[name-defined,misc]
+    class User(UserMixin, db.Model):  # type: ignore[name-defined]
         id: Mapped[Any] = mapped_column(_KEYS[key], primary_key=True)
         email: Mapped[str] = mapped_column(sa.String(200), unique=True)
 
