@@ -56,7 +56,9 @@ def open_browser(tmp_path: Path) -> Iterator[Open]:
     browsers: list[Chrome] = []
 
     def open_one(name: str) -> Chrome:
-        browser = Chrome(options=_options(tmp_path / name), service=ChromeService(shutil.which("chromedriver")))
+        browser = Chrome(
+            options=_options(tmp_path / name), service=ChromeService(shutil.which("chromedriver"))
+        )
         browsers.append(browser)
         return browser
 
