@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from .chain import AuditReport
 from .decorators import allow_anonymous, fresh_session_required
 from .errors import (
     ConfigError,
     DeviceSessionsError,
+    NoSuchUser,
     SchemaError,
     SessionLimitReached,
     StoreUnavailable,
@@ -25,11 +27,13 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "END_REASONS",
+    "AuditReport",
     "ConfigError",
     "DeviceMixin",
     "DeviceSessionMixin",
     "DeviceSessions",
     "DeviceSessionsError",
+    "NoSuchUser",
     "SchemaError",
     "SessionEventMixin",
     "SessionLimitReached",

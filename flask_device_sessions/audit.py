@@ -1,21 +1,13 @@
-"""The audit trail: one insert-only way in, and a chain that shows tampering.
-
-Each event carries an HMAC over its content and over the HMAC of the person's event before it,
-under a key that the database does not hold. Whoever can write to the database, but lacks the
-key, cannot change, remove or reorder events unseen. The chain is per person, so that people do
-not wait for each other.
-"""
+"""The audit trail: one insert-only way in. What is written is chained, see :mod:`.chain`."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from .chain import mac_of
 from .clients import Client
 from .errors import NoSuchUser
 from .ids import new_id
@@ -98,30 +90,9 @@ class Trail:
         for entry in entries:
             sequence += 1
             row = _row(user_id, entry, client, address, now) | {"sequence": sequence}
-            mac = row["mac"] = self._mac(row, mac)
+            mac = row["mac"] = mac_of(self._key, mac, row)
             rows.append(row)
         self._store.add_events(rows)
-
-    def _mac(self, row: dict[str, Any], previous: str) -> str:
-        """Return the HMAC-SHA-256 (hex) of an event after the one whose MAC is ``previous``."""
-        content = [previous, *(row[name] for name in _CHAINED)]
-        text = json.dumps(content, default=str, sort_keys=True, ensure_ascii=True)
-        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
-
-
-#: What the MAC covers, in this order: all that an event says.
-_CHAINED = (
-    "id",
-    "user_id",
-    "sequence",
-    "session_id",
-    "device_id",
-    "action",
-    "created_at",
-    "ip_address",
-    "user_agent",
-    "detail",
-)
 
 
 def _row(

@@ -309,8 +309,7 @@ class _Check:
 
     def _add_nobodys(self, row: Any) -> None:
         """Check an event that stands alone."""
-        is_whole = self._key_of("", row) is not None and _value(row, "sequence") is None
-        if not is_whole:
+        if self._key_of("", row) is None:
             self._take_down(row, "changed")
         elif _value(row, "action") == USER_ERASED:
             self._excuse(row)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -30,6 +30,16 @@ PROFILES = {
 }
 
 Check = Callable[[Any], bool]
+
+
+def key_list(value: Any) -> list[bytes]:
+    """Return one key, or several, as a list of bytes; what is no key at all gives none."""
+    several = [value] if isinstance(value, (str, bytes)) else value
+    if not isinstance(several, (list, tuple)):
+        return []
+    if not all(isinstance(key, (str, bytes)) for key in several):
+        return []
+    return [key.encode() if isinstance(key, str) else key for key in several]
 
 
 class _Kind(NamedTuple):
@@ -70,8 +80,20 @@ _USER_MODEL = _Kind(
 )
 
 
+_KEYS = _Kind(
+    "a key of at least 16 bytes (str or bytes), or a list of such keys",
+    lambda value: bool(key_list(value)) and all(len(key) >= 16 for key in key_list(value)),
+)
+
+
 def _setting(default: Any, kind: _Kind, doc: str) -> Any:
     return field(default=default, metadata={"kind": kind, "doc": doc})
+
+
+def _secret(default: Any, kind: _Kind, doc: str) -> Any:
+    """Make a setting whose value stands in no repr and in no error."""
+    metadata = {"kind": kind, "doc": doc, "is_secret": True}
+    return field(default=default, repr=False, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -152,6 +174,11 @@ class Settings:
         _one_of("evict", "refuse"),
         "At the limit: end the least recently active session, or refuse the new one.",
     )
+    audit_key: str | bytes | Sequence[str | bytes] | None = _secret(
+        None,
+        _optional(_KEYS),
+        "Key of the audit chain, or a list of keys, newest first; None derives it from SECRET_KEY.",
+    )
     ip_storage: str = _setting(
         "full",
         _one_of("full", "truncate", "hash", "none"),
@@ -202,12 +229,14 @@ class Settings:
         key = PREFIX + name.upper()
         if key in NOT_YET:
             raise ConfigError(f"{key} is not available yet: {NOT_YET[key]}. Remove it for now.")
-        kinds: dict[str, _Kind] = {f.name: f.metadata["kind"] for f in fields(cls)}
-        if name not in kinds:
-            known = ", ".join(PREFIX + other.upper() for other in kinds)
+        facts = {f.name: f.metadata for f in fields(cls)}
+        if name not in facts:
+            known = ", ".join(PREFIX + other.upper() for other in facts)
             raise ConfigError(f"{key} is not a setting. Mistyped? The settings are: {known}.")
-        if not kinds[name].check(value):
-            raise ConfigError(f"{key} must be {kinds[name].words}, not {value!r}.")
+        kind: _Kind = facts[name]["kind"]
+        if not kind.check(value):
+            shown = "" if facts[name].get("is_secret") else f", not {value!r}"
+            raise ConfigError(f"{key} must be {kind.words}{shown}.")
 
     def _with_profile(self, given: Mapping[str, Any]) -> Settings:
         """Apply the profile; what is set beside it may only be stricter."""
@@ -222,12 +251,14 @@ class Settings:
         return replace(self, **chosen)
 
     def _check_together(self) -> None:
-        if self.cookie_samesite == "None" and self.cookie_secure is False:
+        name = (self.cookie_name or "").lower()
+        if self.needs_secure_cookie and self.cookie_secure is False:
             raise ConfigError(
-                "DEVICE_SESSIONS_COOKIE_SAMESITE='None' needs DEVICE_SESSIONS_COOKIE_SECURE: "
-                "browsers drop such a cookie otherwise."
+                "DEVICE_SESSIONS_COOKIE_SAMESITE='None' needs DEVICE_SESSIONS_COOKIE_SECURE, and "
+                "so does a DEVICE_SESSIONS_COOKIE_NAME of __Host-… or __Secure-…: browsers drop "
+                "such a cookie otherwise."
             )
-        if (self.cookie_name or "").startswith("__Host-") and not self.allows_host_prefix(True):
+        if name.startswith("__host-") and not self.allows_host_prefix(True):
             raise ConfigError(
                 "A cookie named __Host-… must be secure, have the path / and no domain; "
                 "change DEVICE_SESSIONS_COOKIE_NAME or those settings."
@@ -236,7 +267,7 @@ class Settings:
     @property
     def needs_secure_cookie(self) -> bool:
         """Whether browsers would drop the cookie without the Secure attribute."""
-        has_prefix = (self.cookie_name or "").startswith(("__Host-", "__Secure-"))
+        has_prefix = (self.cookie_name or "").lower().startswith(("__host-", "__secure-"))
         return has_prefix or self.cookie_samesite == "None"
 
     def allows_host_prefix(self, secure: bool) -> bool:
@@ -259,7 +290,6 @@ NOT_YET: dict[str, str] = {
     PREFIX + "BASE_URL": "mail comes in a later version",
     PREFIX + "MAIL_SENDER": "mail comes in a later version",
     PREFIX + "ROTATE_INTERVAL": "rotation on a clock comes in a later version",
-    PREFIX + "AUDIT_KEY": "the audit chain comes in a later version",
     PREFIX + "TRAVEL_SPEED_LIMIT": "suspicious_login comes in a later version",
     PREFIX + "IGNORED_NETWORKS": "suspicious_login comes in a later version",
     PREFIX + "ADMIN": "administration comes in a later version",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -23,8 +23,9 @@ from werkzeug.local import LocalProxy
 from . import decorators, lifecycle, login, models, passwords, signals, store, transactions, web
 from .ambient import utc_now
 from .audit import Trail
+from .chain import AuditReport, anchor_of, verify
 from .clients import Client
-from .config import PREFIX, Settings
+from .config import PREFIX, Settings, key_list
 from .errors import ConfigError, DeviceSessionsError, NoSuchUser, StoreUnavailable
 from .faults import STORE_FAULTS
 from .logs import Throttled
@@ -58,6 +59,7 @@ class _State:
     store: store.Store
     lifecycle: lifecycle.Lifecycle
     transport: Transport
+    audit_keys: list[bytes]
 
 
 class DeviceSessions:
@@ -120,7 +122,7 @@ class DeviceSessions:
         login.connect(app)
         if state.settings.pages:
             app.register_blueprint(web.make_blueprint(state.settings))
-        web.register_error_handlers(app)
+        web.register_error_handlers(app, with_pages=state.settings.pages)
         # First of all hooks: whatever the app does before a request may ask who is calling.
         app.before_request_funcs.setdefault(None, []).insert(0, self._before_request)
         app.after_request(self._after_request)
@@ -140,14 +142,15 @@ class DeviceSessions:
         rows = store.Store(db.session, built)
         transport = Transport(settings)
         keys = transport.signatures(app)
+        audit_keys = key_list(settings.audit_key) or keys.derive(Purpose.AUDIT)
         rules = lifecycle.Lifecycle(
             rows,
             settings,
-            Trail(rows, keys.derive(Purpose.AUDIT)),
-            address_key=keys.derive(Purpose.ADDRESS),
+            Trail(rows, audit_keys[0]),
+            address_key=keys.derive(Purpose.ADDRESS)[0],
             is_user_active=_is_active if login.has_own_activity(user_model) else None,
         )
-        return _State(settings, rows, rules, transport)
+        return _State(settings, rows, rules, transport, audit_keys)
 
     # -- What the running app and request are ------------------------------------------------
 
@@ -324,6 +327,10 @@ class DeviceSessions:
             raise self._state.store.explain(error) from error
         return user if user is not None and user.is_active else None
 
+    def can_confirm(self, user: Any) -> bool:
+        """Whether there is a password of this person's that :meth:`confirm` could check."""
+        return self._decides_alone or hasattr(user, "check_password")
+
     @property
     def _decides_alone(self) -> bool:
         """Whether the app's :meth:`authenticator` checks the password, too."""
@@ -403,9 +410,10 @@ class DeviceSessions:
                 authenticated_at=authenticated_at,
                 longest=remember_for,
             )
-            self._announce_ends(started.ended)
             self._become(visit, started.session, user)
+            # First the cookies: a listener that raises must not cost the person their session.
             self._send_cookies(visit, started, browser_id)
+            self._announce_ends(started.ended)
             self._announce_start(started, user if announce else None)
             return started
 
@@ -574,6 +582,13 @@ class DeviceSessions:
         active_since = None if idle_timeout is None else now - idle_timeout
         return rows.list_live(rows.id_of(user), now, active_since)
 
+    def know_browser(self) -> str:
+        """Return the digest of the browser's name; a browser without one is given one."""
+        visit = self.visit()
+        browser_id = self._state.transport.read_browser_id(_app(), request) or new_browser_id()
+        visit.outgoing = replace(visit.outgoing, browser_id=browser_id)
+        return digest_of(browser_id)
+
     def recently_ended(self, user: Any, limit: int = 5) -> list[Any]:
         """Return the person's sessions that ended last, at most ``limit``."""
         return self._state.store.list_ended(self._state.store.id_of(user), limit)
@@ -589,6 +604,25 @@ class DeviceSessions:
     def events_of(self, user: Any) -> list[Any]:
         """Return a person's audit events, newest first."""
         return self._state.store.list_events(self._state.store.id_of(user))
+
+    def verify_audit(
+        self, user: Any = None, *, anchor: Mapping[str, Any] | None = None
+    ) -> AuditReport:
+        """Check the tamper-evident chain of audit events.
+
+        Args:
+            user: whose; default: everybody's.
+            anchor: an earlier report's ``anchor``, kept out of the database's reach: without
+                one, events cut off at a chain's end cannot be missed.
+
+        Returns:
+            A report that is true when the chain is whole, else says what is wrong, where.
+        """
+        rows = self._state.store
+        owner_id = None if user is None else rows.id_of(user)
+        if anchor is not None and owner_id is not None:
+            anchor = anchor_of(anchor, owner_id)
+        return verify(rows.iterate_events(owner_id), self._state.audit_keys, anchor)
 
     def find_session(self, user: Any, session_id: uuid.UUID) -> Any | None:
         """Return the person's session with this id; another's is ``None`` like an unknown one."""

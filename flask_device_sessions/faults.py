@@ -15,8 +15,10 @@ from .errors import SchemaError, StoreUnavailable
 STORE_FAULTS = (exc.DBAPIError, exc.TimeoutError)
 
 #: MySQL and MariaDB: deadlock, lock wait, record changed, not ready (Galera), commit refused by
-#: certification, and lost connections.
-_TRANSIENT_NUMBERS = frozenset({1213, 1205, 1020, 1047, 1180, 2003, 2006, 2013, 2055, 4031})
+#: certification; too many connections, shutting down, killed; read-only; lost connections.
+_TRANSIENT_NUMBERS = frozenset(
+    {1213, 1205, 1020, 1047, 1180, 1040, 1053, 1927, 1290, 1836, 2003, 2006, 2013, 2055, 4031}
+)
 
 #: SQLSTATE: serialization failure, deadlock, lock not available, read-only after a failover.
 _TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "25006"})

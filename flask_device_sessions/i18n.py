@@ -50,23 +50,33 @@ def N_(message: str) -> str:
 
 def gettext(message: str, /, **values: Any) -> str:
     """Return ``message`` in the reader's language, its ``%(name)s`` filled in."""
-    translations = _translations()
-    text = translations.ugettext(message) if translations else message
-    if translations and text == message:
-        text = _app_translations().ugettext(message)
-    return str(text % values) if values else str(text)
+    text = translate(message)
+    return text % values if values else text
 
 
 def ngettext(one: str, many: str, number: int, /, **values: Any) -> str:
     """Return the form for ``number`` things; ``%(num)d`` is the number."""
+    return translate_number(one, many, number) % {"num": number, **values}
+
+
+def translate(message: str) -> str:
+    """Return ``message`` in the reader's language, nothing filled in."""
     translations = _translations()
-    if translations:
-        text = translations.ungettext(one, many, number)
-        if text in (one, many):
-            text = _app_translations().ungettext(one, many, number)
-    else:
-        text = one if number == 1 else many
-    return str(text % {"num": number, **values})
+    text = translations.ugettext(message) if translations else message
+    if translations and text == message:
+        text = _app_translations().ugettext(message)
+    return str(text)
+
+
+def translate_number(one: str, many: str, number: int) -> str:
+    """Return the form for ``number`` things in the reader's language, nothing filled in."""
+    translations = _translations()
+    if not translations:
+        return one if number == 1 else many
+    text = translations.ungettext(one, many, number)
+    if text in (one, many):
+        text = _app_translations().ungettext(one, many, number)
+    return str(text)
 
 
 def language() -> tuple[str, str]:

@@ -11,9 +11,9 @@ from datetime import timedelta
 from typing import Any
 
 from blinker import Signal
-from flask import Flask, current_app, flash, g, request
+from flask import Flask, current_app, flash, g, redirect, request
 from flask import session as flask_session
-from flask_login import LoginManager, UserMixin
+from flask_login import LoginManager, UserMixin, login_url
 from flask_login.signals import (
     user_accessed,
     user_logged_in,
@@ -93,7 +93,10 @@ def _loader_of(manager: LoginManager) -> Any:
             original()
             return
         user_accessed.send(_app())
-        manager._update_request_context_with_user(current_extension.load_user())
+        user = current_extension.load_user()
+        if user is None and manager.request_callback is not None:
+            user = manager._load_user_from_request(request)  # such as an API key of the app's
+        manager._update_request_context_with_user(user)
 
     return load_user
 
@@ -143,6 +146,21 @@ def _is_our_own() -> bool:
 def unauthorized() -> Any:
     """Return the LoginManager's answer to somebody who is not signed in."""
     return current_app.login_manager.unauthorized()  # type: ignore[attr-defined]
+
+
+def is_our_page() -> bool:
+    """Whether people confirm their password on our page, not on one of the app's own."""
+    manager: Any = current_app.login_manager  # type: ignore[attr-defined]
+    is_ours = manager.refresh_view == CONFIRM_ENDPOINT
+    return is_ours and manager.needs_refresh_callback is None
+
+
+def confirm_elsewhere(next_url: str) -> Any:
+    """Return the way to the app's own page for confirming, and back to ``next_url``."""
+    manager: Any = current_app.login_manager  # type: ignore[attr-defined]
+    if manager.needs_refresh_callback is not None:
+        return manager.needs_refresh()
+    return redirect(login_url(manager.refresh_view, next_url), 303)
 
 
 def needs_refresh() -> Any:

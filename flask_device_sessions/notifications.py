@@ -275,15 +275,15 @@ class Outbox:
     def _ensure_moving(self, line: _Line) -> None:
         if not line.is_moving:
             threading.Thread(
-                target=_move, args=(line,), name="device-sessions-mail", daemon=True
+                target=self._move, args=(line,), name="device-sessions-mail", daemon=True
             ).start()
             # After it: should no thread start, the next mail tries again.
             line.is_moving = True
 
-
-def _move(line: _Line) -> None:
-    while (job := _next_of(line)) is not None:
-        job.try_once()
+    def _move(self, line: _Line) -> None:
+        # A method, so that the outbox lives, and is waited for, as long as its thread.
+        while (job := _next_of(line)) is not None:
+            job.try_once()
 
 
 def _next_of(line: _Line) -> _Job | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from enum import Enum
 from functools import cache
 from typing import Any
@@ -17,8 +18,13 @@ from itsdangerous import BadData, BadSignature, Signer, URLSafeTimedSerializer
 
 from .errors import BadToken
 
-#: Longest text worth a look: ours stay under 400 characters, and a megabyte need not be hashed.
-_LONGEST = 2048
+#: Longest text worth a look: a ticket with the longest ``next`` fits, and a megabyte need not be
+#: hashed.
+_LONGEST = 4096
+
+
+#: How far the clock of the worker that signed may be ahead of this one's, in seconds.
+_CLOCK_SKEW = 300
 
 
 class Purpose(str, Enum):
@@ -75,15 +81,21 @@ class Signatures:
         if len(text) > _LONGEST or not text.isascii():
             raise BadToken("This is not a signed value of ours.")
         try:
-            facts: dict[str, Any] = self._serializer(purpose).loads(text, max_age=max_age)
+            facts, made_at = self._serializer(purpose).loads(text, return_timestamp=True)
         except BadData as error:
             raise BadToken("The signed value is forged or too old.") from error
-        return facts
+        age = (datetime.now(timezone.utc) - made_at).total_seconds()
+        if not -_CLOCK_SKEW <= age <= max_age:
+            raise BadToken("The signed value is forged or too old.")
+        return dict(facts)
 
-    def derive(self, purpose: Purpose) -> bytes:
-        """Return a key for one purpose, from the newest secret key."""
-        signer = Signer(self._keys[-1], salt=_salt(purpose), **_signer_options("hmac"))
-        return signer.derive_key()
+    def derive(self, purpose: Purpose) -> list[bytes]:
+        """Return the keys for one purpose, from the newest secret key to the oldest."""
+        salt = _salt(purpose)
+        return [
+            Signer(key, salt=salt, **_signer_options("hmac")).derive_key()
+            for key in reversed(self._keys)
+        ]
 
     def _serializer(self, purpose: Purpose) -> URLSafeTimedSerializer:
         return URLSafeTimedSerializer(
@@ -93,10 +105,7 @@ class Signatures:
     def _make_signer(self, purpose: Purpose) -> Signer:
         """Derive the purpose's keys once: a third of the cost of every check is in that."""
         salt = _salt(purpose)
-        derived = [
-            Signer(key, salt=salt, **_signer_options("hmac")).derive_key() for key in self._keys
-        ]
-        return Signer(derived, salt=salt, **_signer_options("none"))
+        return Signer(self.derive(purpose)[::-1], salt=salt, **_signer_options("none"))
 
 
 def _salt(purpose: Purpose) -> str:

@@ -472,6 +472,15 @@ class Store:
         newest_first = statement.order_by(event.sequence.desc()).limit(limit)
         return list(self.session.scalars(newest_first))
 
+    def iterate_events(self, user_id: Any | None) -> Iterator[Any]:
+        """Yield audit events as mappings, each person's in order; ``None``: everybody's."""
+        events = self.models.event.__table__
+        statement = sa.select(events).order_by(events.c.user_id, events.c.sequence)
+        if user_id is not None:
+            statement = statement.where(events.c.user_id == user_id)
+        options = {"yield_per": 1000}
+        yield from self.session.execute(statement, execution_options=options).mappings()
+
     def list_user_ids_with_live(self) -> list[Any]:
         """Return the ids of everyone who has a session that has not ended."""
         session = self.models.session

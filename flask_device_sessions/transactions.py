@@ -9,6 +9,7 @@ and forgotten.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
@@ -38,6 +39,7 @@ class _Ledger:
         self.has_connection = False
         self.has_written = False
         self.is_committed = False
+        self.stop_watching: Effect = lambda: None
 
 
 def listen(sessions: scoped_session[Any]) -> None:
@@ -87,6 +89,8 @@ def _on_begin(session: Session, transaction: SessionTransaction, connection: Any
             ledger.has_written = True
 
     event.listen(connection, "before_cursor_execute", on_execute)
+    # The connection may be the app's own and outlive the transaction.
+    ledger.stop_watching = partial(event.remove, connection, "before_cursor_execute", on_execute)
 
 
 def _on_commit(session: Session) -> None:
@@ -113,6 +117,7 @@ def _on_end(session: Session, transaction: SessionTransaction) -> None:
     ledger: _Ledger | None = session.info.pop(_KEY, None)
     if ledger is None:
         return
+    ledger.stop_watching()
     if ledger.is_committed:
         for entry in ledger.entries:
             entry.effect()

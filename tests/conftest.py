@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from http.cookies import SimpleCookie
 from typing import Any
 
+import hypothesis
 import pytest
 import sqlalchemy as sa
 from flask import Flask
@@ -15,6 +16,9 @@ from flask_device_sessions import DeviceSessions
 from flask_device_sessions.testing import IPHONE, Browser
 from tests import engines
 from tests.support import User, add_user, db, make_app
+
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 _absent = {name: engines.why_absent(name) for name in engines.NAMES}
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from flask_device_sessions.config import NOT_YET, PREFIX, PROFILES, Settings
+from flask_device_sessions.config import NOT_YET, PREFIX, PROFILES, Settings, key_list
 from flask_device_sessions.errors import ConfigError
 from tests.support import User, bare_app
 
@@ -20,6 +20,7 @@ SECOND, MINUTE, HOUR, DAY = (
     timedelta(hours=1),
     timedelta(days=1),
 )
+KEY = "a long key of this suite"
 NAMES = [field.name for field in fields(Settings)]
 
 
@@ -90,6 +91,7 @@ GOOD: dict[str, list[Any]] = {
     "freshness": [SECOND, HOUR],
     "max_per_user": [None, 1, 1000, len],
     "limit_policy": ["evict", "refuse"],
+    "audit_key": [None, KEY, KEY.encode(), "é" * 8, [KEY], [KEY.encode(), "x" * 16], (KEY, KEY)],
     "ip_storage": ["full", "truncate", "hash", "none"],
 }
 
@@ -126,9 +128,19 @@ BAD: dict[str, tuple[str, list[Any]]] = {
 }
 
 
+# Values that nobody should read in a log, good or bad.
+BAD_SECRETS: dict[str, tuple[str, list[Any]]] = {
+    "audit_key": (
+        "a key of at least 16 bytes (str or bytes), or a list of such keys, or None",
+        ["", b"", "short", b"x" * 15, "é" * 7, [], (), [KEY, "short"], [KEY, ""], True]
+        + [5, 16, [16], [KEY, 32], [None], [[1] * 16], {KEY: KEY}, {KEY}],
+    ),
+}
+
+
 def test_every_setting_is_tried_here() -> None:
     """A new setting needs its good and bad values in this module."""
-    assert set(GOOD) == set(BAD) == set(NAMES)
+    assert set(GOOD) == set(BAD | BAD_SECRETS) == set(NAMES)
 
 
 @pytest.mark.parametrize(("name", "value"), [(n, v) for n, values in GOOD.items() for v in values])
@@ -147,6 +159,41 @@ def test_a_value_of_the_wrong_kind_is_refused(name: str, words: str, value: Any)
         read(**{name: value})
 
     assert str(refusal.value) == f"{PREFIX}{name.upper()} must be {words}, not {value!r}."
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "value"),
+    [(name, words, value) for name, (words, values) in BAD_SECRETS.items() for value in values],
+)
+def test_a_secret_of_the_wrong_kind_is_refused_and_not_told(
+    name: str, words: str, value: Any
+) -> None:
+    """The error names the key and what it must be; a secret never shows (ASVS 14.2.1)."""
+    with pytest.raises(ConfigError) as refusal:
+        read(**{name: value})
+
+    assert f"{PREFIX}{name.upper()} must be {words}" in str(refusal.value)
+    assert KEY not in str(refusal.value)
+    assert "short" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "keys"),
+    [
+        ("key", [b"key"]),
+        (b"key", [b"key"]),
+        ("é", [b"\xc3\xa9"]),
+        (["new", b"old"], [b"new", b"old"]),
+        (("new", "old"), [b"new", b"old"]),
+        ([], []),
+        (None, []),
+        (16, []),
+        ({"key": "key"}, []),
+    ],
+)
+def test_one_key_or_several_are_a_list_of_bytes(given: Any, keys: list[bytes]) -> None:
+    """The order stays: the newest first."""
+    assert key_list(given) == keys
 
 
 @pytest.mark.parametrize("key", ["LIFETIMES", "LIFE_TIME", "", "_", "FROM_CONFIG", "PREFIX"])

@@ -1443,3 +1443,78 @@ def test_a_person_who_is_deleted_while_they_sign_in_is_not_an_error(
 
     assert answer.status_code in (401, 503)
     assert "Set-Cookie" not in answer.headers
+
+
+# -- What may fail on the way --------------------------------------------------------------------
+
+
+def test_a_touch_that_must_wait_gives_way(
+    app: Flask, extension: DeviceSessions, ada: User, laptop: Browser
+) -> None:
+    """Somebody else holds the row: the view answers at once, and activity is noted later."""
+    with time_machine.travel(NOON, tick=False) as clock:
+        sign_in(laptop)
+        clock.shift(timedelta(minutes=6))
+        with db.engine.connect() as elsewhere:
+            _lock_sessions(elsewhere, extension)
+            meanwhile = who(laptop)
+            elsewhere.rollback()
+        before = _last_active_at(extension, ada)
+        afterwards = who(laptop)
+
+    assert meanwhile == afterwards == ada.email
+    assert before == NOON
+    assert _last_active_at(extension, ada) == NOON + timedelta(minutes=6)
+
+
+def _lock_sessions(connection: sa.Connection, extension: DeviceSessions) -> None:
+    """Do what makes an UPDATE of the session wait on each engine."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.execute(sa.select(extension.session_model.__table__).with_for_update())
+
+
+def _last_active_at(extension: DeviceSessions, user: User) -> datetime:
+    (session,) = extension.sessions_of(user)
+    db.session.refresh(session)
+    seen: datetime = session.last_active_at
+    return seen
+
+
+@pytest.mark.parametrize("passed", [timedelta(minutes=6), timedelta(days=14)])
+def test_unsaved_work_of_the_app_is_not_committed_by_a_request(
+    app: Flask, extension: DeviceSessions, ada: User, laptop: Browser, passed: timedelta
+) -> None:
+    """Neither to note activity nor an end; who is signed in is as right as ever."""
+    with time_machine.travel(NOON, tick=False) as clock:
+        sign_in(laptop)
+        clock.shift(passed)
+        unsaved = User(email="unsaved@example.com")
+        db.session.add(unsaved)
+
+        name = who(laptop)
+
+        assert name == (ada.email if passed < timedelta(days=1) else None)
+        assert unsaved in db.session.new
+        db.session.rollback()
+        assert extension.sessions_of(ada, ended=True) == []
+    assert db.session.scalar(sa.select(sa.func.count(User.id))) == 1
+
+
+def test_an_end_that_cannot_be_written_down_is_an_end() -> None:
+    """A session past its limit is refused, also when its row cannot say so (ASVS 7.3.1)."""
+    app = make_app()
+    with time_machine.travel(NOON, tick=False) as clock, app.app_context():
+        db.create_all()
+        add_user()
+        browser = Browser(app)
+        sign_in(browser)
+        app.extensions["device_sessions"].event_model.__table__.drop(db.engine)
+        clock.shift(timedelta(days=14))
+
+        page = browser.get("/login")
+
+    assert page.status_code == 200
+    assert "away for a long time" in page.text
+    assert who(browser) is None

@@ -647,3 +647,19 @@ def test_a_template_that_does_not_ask_loads_no_user(app: Flask, laptop: Browser)
         assert laptop.get("/plain").text == "plain"
 
     assert accessed == []
+
+
+def test_a_request_loader_of_the_app_is_asked_where_there_is_no_session(
+    app: Flask, ada: User, laptop: Browser
+) -> None:
+    """An API key in a header goes on working after the adoption; a device session wins."""
+
+    @app.login_manager.request_loader  # type: ignore[attr-defined]
+    def from_key(request: Any) -> Any:
+        return User.query.first() if request.headers.get("X-Key") == "good" else None
+
+    good = laptop.get("/whoami", headers={"X-Key": "good"})
+    bad = laptop.get("/whoami", headers={"X-Key": "bad"})
+
+    assert good.json == {"user": ada.email, "session": None, "proxy": True}
+    assert bad.json == {"user": None, "session": None, "proxy": True}

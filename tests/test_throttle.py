@@ -718,6 +718,15 @@ def test_a_storage_that_is_down_means_the_limit_in_this_process(flaky: Flaky) ->
     assert _passed(30, lambda _: _try(throttle, network=None)) == 10
 
 
+def test_the_owner_gets_in_during_an_outage_too(flaky: Flaky) -> None:
+    """The known device's allowance holds without the storage as well (ASVS 6.1.1)."""
+    throttle = Throttle(TEN, "redis://h")
+    _passed(10, lambda _: _try(throttle))
+    flaky.is_down = True
+
+    assert _passed(30, lambda _: _try(throttle, browser=PHONE, known=True)) == 10
+
+
 def test_what_passed_before_an_outage_still_counts_in_it(flaky: Flaky) -> None:
     """Taking the storage down buys no guesses, nor does bringing it back empty."""
     throttle = Throttle(TEN, "redis://h")

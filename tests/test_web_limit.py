@@ -16,7 +16,7 @@ from flask_device_sessions import DeviceSessions
 from flask_device_sessions.ids import new_id
 from flask_device_sessions.signing import Purpose, Signatures
 from flask_device_sessions.testing import Browser
-from tests.support import User, add_user, db, jar_of, sign_in, who
+from tests.support import User, add_user, db, hash_of, jar_of, make_app, sign_in, who
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=timezone.utc)
 EXPIRED = "That took too long. Please sign in again."
@@ -63,7 +63,7 @@ def test_the_page_says_so_and_offers_the_devices(
     assert "Too many devices" in refused.text
     assert "iPhone" in refused.text
     assert _choices_in(refused) == [str(held.id)]
-    assert "Set-Cookie" not in refused.headers
+    assert "device_session=" not in str(refused.headers)
     assert refused.headers["Cache-Control"] == "no-store"
     assert who(laptop) is None
     assert who(phone) == ada.email
@@ -263,6 +263,38 @@ def test_a_person_who_is_out_meanwhile_stays_out(
     assert "device_session" not in jar_of(laptop)
 
 
+@pytest.mark.parametrize("where", ["another browser", "a browser without cookies"])
+def test_a_ticket_is_good_in_its_own_browser_only(
+    app: Flask, ada: User, phone: Browser, refused: TestResponse, where: str
+) -> None:
+    """Read over a shoulder or found in a cache, it is worth nothing elsewhere (ASVS 7.2.1)."""
+    thief = Browser(app, ip="203.0.113.66")
+    if where == "another browser":
+        add_user("bob@example.com")
+        sign_in(thief, "bob@example.com")
+        thief.post("/logout")
+
+    answer = _finish(thief, _ticket_in(refused), _choices_in(refused)[0])
+
+    assert answer.location == "/login"
+    assert who(thief) is None
+    assert who(phone) == ada.email
+
+
+def test_a_ticket_is_dead_once_the_password_changed(
+    ada: User, laptop: Browser, phone: Browser, refused: TestResponse
+) -> None:
+    """It stands for the password that was right then (ASVS 7.4.3)."""
+    ada.password_hash = hash_of("a new password")
+    db.session.commit()
+
+    answer = _finish(laptop, _ticket_in(refused), _choices_in(refused)[0])
+
+    assert answer.location == "/login"
+    assert who(laptop) is None
+    assert who(phone) == ada.email
+
+
 def test_a_ticket_needs_a_choice(laptop: Browser, phone: Browser, refused: TestResponse) -> None:
     """A form without the field is none."""
     answer = laptop.post("/login", data={"ticket": _ticket_in(refused)})
@@ -282,3 +314,66 @@ def test_a_ticket_in_the_address_is_no_ticket(
     assert laptop.get("/login", query_string=query).status_code == 200
     assert laptop.post("/login", query_string=query).status_code == 401
     assert who(laptop) is None
+
+
+# -- What the ticket is bound to -------------------------------------------------------------------
+
+
+def test_a_ticket_works_in_its_own_browser_only(
+    app: Flask, ada: User, refused: TestResponse
+) -> None:
+    """A copy of the page is of no use elsewhere."""
+    thief = Browser(app)
+
+    answer = _finish(thief, _ticket_in(refused), _choices_in(refused)[0])
+
+    assert answer.location == "/login"
+    assert who(thief) is None
+
+
+def test_a_ticket_dies_with_the_password(
+    extension: DeviceSessions, ada: User, laptop: Browser, refused: TestResponse
+) -> None:
+    """It stood for a password that is not the password any more."""
+    ada.password_hash = hash_of("another password")
+    db.session.commit()
+
+    answer = _finish(laptop, _ticket_in(refused), _choices_in(refused)[0])
+
+    assert answer.location == "/login"
+    assert who(laptop) is None
+
+
+def test_a_ticket_that_led_to_another_grows_no_younger(
+    ada: User, laptop: Browser, phone: Browser
+) -> None:
+    """The ten minutes count from the password, however often the place was taken."""
+    now = datetime(2030, 1, 1, 12, tzinfo=timezone.utc)
+    with time_machine.travel(now, tick=False) as clock:
+        sign_in(phone)
+        first = sign_in(laptop)
+        phone.post("/logout")
+        sign_in(phone)
+        clock.shift(timedelta(minutes=6))
+        second = _finish(laptop, _ticket_in(first), _choices_in(first)[0])
+        clock.shift(timedelta(minutes=6))
+
+        answer = _finish(laptop, _ticket_in(second), _choices_in(second)[0])
+
+    assert second.status_code == 409
+    assert answer.location == "/login"
+
+
+def test_where_the_policy_gives_no_tickets_none_is_taken(
+    app: Flask, ada: User, laptop: Browser, refused: TestResponse
+) -> None:
+    """With "evict", not even a good signature signs anybody in."""
+    other = make_app(app.config["SQLALCHEMY_DATABASE_URI"])
+    browser = Browser(other)
+    for name, value in jar_of(laptop).items():
+        browser.set_cookie(name, value)
+
+    answer = _finish(browser, _ticket_in(refused), _choices_in(refused)[0])
+
+    assert answer.location == "/login"
+    assert who(browser) is None

@@ -11,7 +11,7 @@ from flask_login import login_required
 from ..config import Settings
 from ..decorators import allow_anonymous
 from ..errors import SessionLimitReached, StoreUnavailable
-from . import views
+from . import plain, views
 from .pages import protect
 
 Guard = Callable[[Any], Any]
@@ -49,7 +49,11 @@ def make_blueprint(settings: Settings) -> Blueprint:
     return blueprint
 
 
-def register_error_handlers(app: Flask) -> None:
+def register_error_handlers(app: Flask, *, with_pages: bool) -> None:
     """Answer in words when a verb, in any view of the app, cannot do its part."""
-    app.register_error_handler(StoreUnavailable, views.unavailable)
-    app.register_error_handler(SessionLimitReached, views.limit_reached)
+    if with_pages:
+        app.register_error_handler(StoreUnavailable, views.unavailable)
+        app.register_error_handler(SessionLimitReached, views.limit_reached)
+    else:
+        app.register_error_handler(StoreUnavailable, plain.unavailable)
+        app.register_error_handler(SessionLimitReached, plain.limit_reached)

@@ -7,12 +7,14 @@ new and the value is worth nothing, so the deed is done once.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from flask import Response
+from flask import url_for
+from werkzeug.wrappers import Response as AnyResponse
 
 from ..errors import BadToken
-from ..proxies import current_extension, current_session
+from ..login import confirm_elsewhere, is_our_page
+from ..proxies import current_extension, current_session, current_user
 from ..signing import Purpose
 from ..tokens import digest_of
 from . import forms
@@ -34,8 +36,10 @@ class Action(NamedTuple):
     values: dict[str, Any]
 
 
-def ask(action: Action) -> Response:
-    """Show the confirm page, which carries the action."""
+def ask(action: Action) -> AnyResponse:
+    """Show the confirm page, which carries the action; an app's own page cannot carry it."""
+    if not is_our_page():
+        return cast("AnyResponse", confirm_elsewhere(url_for(".devices")))
     form = forms.ConfirmForm()
     form.password.data = None
     form.action.data = seal(action)
@@ -62,8 +66,13 @@ def unseal(text: str) -> Action:
 
 
 def is_needed() -> bool:
-    """Whether the password must be asked for in this request."""
-    return not current_extension.is_fresh()
+    """Whether the password must be asked for in this request.
+
+    Not of people who have none: an app that signs them in elsewhere can set the LoginManager's
+    ``refresh_view``, and otherwise ending one's own sessions must not be impossible.
+    """
+    can_ask = current_extension.can_confirm(current_user) or not is_our_page()
+    return can_ask and not current_extension.is_fresh()
 
 
 def _binding() -> str:

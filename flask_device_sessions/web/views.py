@@ -172,7 +172,7 @@ def _guarded(name: str, **values: str) -> AnyResponse:
     if not forms.is_genuine():
         return _expired_form()
     is_own = values.get("session_id") == str(current_session.id)
-    if stepup.is_needed() and not is_own:
+    if not is_own and stepup.is_needed():
         return stepup.ask(stepup.Action(name, values))
     return _DEEDS[name](**values)
 

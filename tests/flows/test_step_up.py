@@ -229,3 +229,35 @@ def test_a_password_changed_elsewhere_signs_everything_out(
     assert ended == 2
     assert [who(stale), who(phone)] == [None, None]
     assert extension.events_of(ada)[0].action == "password_changed"
+
+
+def test_an_app_with_a_page_of_its_own_is_asked_there(app: Flask, stale: Browser) -> None:
+    """An app that confirms people elsewhere, as with OAuth, sets its LoginManager's view."""
+    app.login_manager.refresh_view = "whoami"  # type: ignore[attr-defined]
+
+    answer = stale.post("/devices/revoke-others")
+
+    assert answer.location == "/whoami?next=%2Fdevices%2F"
+
+
+def test_an_app_may_answer_by_itself(app: Flask, stale: Browser) -> None:
+    """Its ``needs_refresh_handler`` is asked, as by Flask-Login."""
+
+    def answer_in_words() -> str:
+        return "type it again"
+
+    app.login_manager.needs_refresh_handler(answer_in_words)  # type: ignore[attr-defined]
+
+    assert stale.post("/devices/revoke-others").text == "type it again"
+
+
+def test_people_without_any_password_are_not_shut_out(
+    stale: Browser, phone: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no password to ask for, ending one's own sessions stays possible."""
+    monkeypatch.delattr(User, "check_password")
+
+    answer = stale.post("/devices/revoke-others")
+
+    assert answer.status_code == 303
+    assert who(phone) is None

@@ -1,0 +1,59 @@
+"""Apps without our pages: their own views still get an HTTP answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask_login import login_user
+
+from flask_device_sessions.testing import Browser
+from tests.support import User, db, who
+
+
+@pytest.fixture
+def config() -> dict[str, Any]:
+    """No pages, and room for one browser."""
+    return {
+        "DEVICE_SESSIONS_PAGES": False,
+        "DEVICE_SESSIONS_MAX_PER_USER": 1,
+        "DEVICE_SESSIONS_LIMIT_POLICY": "refuse",
+    }
+
+
+@pytest.fixture
+def path(app: Flask, ada: User) -> str:
+    """A view of the app's own that signs Ada in."""
+    user_id = ada.id
+
+    @app.post("/enter")
+    def enter() -> str:
+        login_user(db.session.get(User, user_id))
+        return "in"
+
+    return "/enter"
+
+
+def test_the_limit_is_a_conflict(path: str, laptop: Browser, phone: Browser) -> None:
+    """409 in plain words, and nobody is signed in."""
+    phone.post(path)
+
+    answer = laptop.post(path)
+
+    assert answer.status_code == 409
+    assert "end one of them first" in answer.text
+    assert who(laptop) is None
+
+
+def test_a_missing_table_is_503(app: Flask, path: str, laptop: Browser) -> None:
+    """With Retry-After, and no cookie."""
+    table = app.extensions["device_sessions"].event_model.__table__
+    table.drop(db.engine)
+
+    answer = laptop.post(path)
+    table.create(db.engine)
+
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "5"
+    assert "device_session=" not in str(answer.headers)
