@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 
 from blinker import Signal
 from flask import Flask, Response, current_app, g, has_request_context, request
+from flask_login.config import EXEMPT_METHODS
 from werkzeug.local import LocalProxy
 
 from . import decorators, lifecycle, login, models, passwords, signals, store, transactions, web
@@ -209,6 +210,8 @@ class DeviceSessions:
         self.visit()
         if not self.settings.require_login or _is_open(request.endpoint):
             return None
+        if request.method in EXEMPT_METHODS or _app().config.get("LOGIN_DISABLED"):
+            return None  # as login_required does
         return None if current_user.is_authenticated else login.unauthorized()
 
     def _make_visit(self) -> Visit:

@@ -62,6 +62,8 @@ class Found:
         session = self._store.adopt(self._store.models.session, self._row, offset=0)
         for name, value in self._notes.items():
             set_committed_value(session, name, value)
+        if self._store.user_columns is not None:
+            set_committed_value(session, "user", self.user())
         return session
 
     def user(self) -> Any | None:

@@ -1518,3 +1518,18 @@ def test_an_end_that_cannot_be_written_down_is_an_end() -> None:
     assert page.status_code == 200
     assert "away for a long time" in page.text
     assert who(browser) is None
+
+
+def test_require_login_lets_preflights_through() -> None:
+    """OPTIONS carries no cookie, as browsers ask before a request from another origin."""
+    answer = Browser(_closed_app()).options("/open")
+
+    assert answer.status_code == 200
+
+
+def test_require_login_follows_login_disabled() -> None:
+    """What switches ``login_required`` off for an app's tests switches this off, too."""
+    app = _closed_app()
+    app.config["LOGIN_DISABLED"] = True
+
+    assert Browser(app).get("/open").status_code == 200

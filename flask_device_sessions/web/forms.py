@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from flask import request
 from flask_wtf import FlaskForm
 from wtforms import BooleanField, HiddenField, PasswordField, StringField
 
@@ -9,12 +12,23 @@ from ..config import Settings
 from ..i18n import gettext
 
 
+class PageForm(FlaskForm):
+    """A form of a page: what it reads is what a form sent, never a JSON body."""
+
+    class Meta(FlaskForm.Meta):
+        """Flask-WTF would take JSON for a form, and fail on JSON that is no object."""
+
+        def wrap_formdata(self, form: Any, formdata: Any) -> Any:
+            """Return the fields that were posted."""
+            return request.form if form.is_submitted() else None
+
+
 def is_genuine() -> bool:
     """Whether the request's CSRF token is one of ours: all that a form of one button asks."""
-    return bool(FlaskForm().validate())
+    return bool(PageForm().validate())
 
 
-class LoginForm(FlaskForm):
+class LoginForm(PageForm):
     """Sign in. The password is taken as it was typed: no trimming, no composition rules."""
 
     identifier = StringField()
@@ -39,7 +53,7 @@ class LoginForm(FlaskForm):
         return "remember" in self and bool(self.remember.data)
 
 
-class ConfirmForm(FlaskForm):
+class ConfirmForm(PageForm):
     """The password once more, and what waits for it."""
 
     password = PasswordField()

@@ -29,10 +29,11 @@ def login() -> AnyResponse:
     """Show the form; sign in; or, with a ticket, finish a sign-in that met the limit."""
     if request.method == "POST" and "ticket" in request.form:
         return _finish_at_limit()
-    if request.method == "GET" and current_user.is_authenticated:
+    is_post = request.method == "POST"
+    if not is_post and current_user.is_authenticated:
         return _go_on(request.args.get("next"))
     form = forms.LoginForm.for_settings(current_extension.settings)
-    if request.method == "GET":
+    if not is_post:
         form.next.data = safe_next(request.args.get("next"))
         notice = current_extension.why_signed_out()
         current_extension.forget_ended()
@@ -112,8 +113,9 @@ def devices() -> Response:
     user = current_user._get_current_object()
     sessions = current_extension.sessions_of(user)
     sessions.sort(key=lambda session: not session.is_current)
-    current_extension.load_devices(sessions)
-    return page("devices", sessions=sessions, ended=current_extension.recently_ended(user))
+    ended = current_extension.recently_ended(user)
+    current_extension.load_devices([*sessions, *ended])
+    return page("devices", sessions=sessions, ended=ended)
 
 
 def rename_device(device_id: uuid.UUID) -> AnyResponse:
@@ -151,7 +153,7 @@ def revoke_all() -> AnyResponse:
 def confirm() -> AnyResponse:
     """Ask for the password again; then go on, or do what was waiting for it."""
     form = forms.ConfirmForm()
-    if request.method == "GET":
+    if request.method != "POST":
         form.next.data = safe_next(request.args.get("next"))
         return page("confirm", form=form)
     if not form.validate():
