@@ -13,7 +13,14 @@ from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
-from sqlalchemy.orm import Mapped, declared_attr, foreign, mapped_column, relationship
+from sqlalchemy.orm import (
+    Mapped,
+    MappedAsDataclass,
+    declared_attr,
+    foreign,
+    mapped_column,
+    relationship,
+)
 
 from .ambient import ambient, utc_now
 from .devices import PART_LENGTH, USER_AGENT_LENGTH, describe
@@ -339,6 +346,12 @@ def _own_model(part: str, model: type[Any], user_model: type[Any]) -> type[Any]:
 
 
 def _our_model(db: Any, part: str, user_model: type[Any]) -> type[Any]:
+    if issubclass(db.Model, MappedAsDataclass):
+        raise ConfigError(
+            "db.Model is a dataclass base (MappedAsDataclass). Flask-SQLAlchemy 3.1 cannot have "
+            "one under SQLAlchemy 2.1, and ours cannot be mapped on one: let your own models "
+            "inherit MappedAsDataclass beside db.Model instead."
+        )
     models = _built.setdefault(db, {})
     if part not in models:
         name, mixin = _PARTS[part]

@@ -12,7 +12,7 @@ import time_machine
 from flask import Flask
 from flask_login import UserMixin
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
 from flask_device_sessions import (
     END_REASONS,
@@ -421,3 +421,16 @@ def test_a_session_links_to_its_device(
     assert session.device is extension.devices_of(ada)[0]
     assert session.user is ada
     assert sa.inspect(session.device).session is extension.database_session()
+
+
+def test_a_dataclass_base_is_refused_with_advice() -> None:
+    """What would fail deep inside SQLAlchemy is said in words."""
+
+    class Base(MappedAsDataclass, DeclarativeBase):
+        pass
+
+    class Database:
+        Model = Base
+
+    with pytest.raises(ConfigError, match="MappedAsDataclass beside db.Model"):
+        build_models(Database(), User)
