@@ -201,6 +201,36 @@ def test_a_failure_inside_the_apps_transaction_is_the_apps(store: Store, ada: Us
     assert store.run(lambda: "fine", commit=False) == "fine"
 
 
+def test_a_refusal_leaves_the_apps_unsaved_work_alone(store: Store, ada: User) -> None:
+    """A unit that says no, such as at a limit, takes nothing of the app's with it."""
+    pending = User(email="pending@example.com")
+    store.session.add(pending)
+
+    def refuse() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        store.run(refuse)
+
+    assert pending in store.session.new
+
+
+def test_a_rollback_that_is_refused_leaves_a_usable_session(
+    store: Store, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Galera node without quorum refuses even that (error 1047): the connection is given up."""
+    user_id = ada.id
+
+    def refuse(session: Any) -> None:
+        raise sa.exc.OperationalError("ROLLBACK", {}, Exception("no quorum"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(db.session()), "rollback", refuse)
+        store.roll_back()
+
+    assert db.session.get(User, user_id) is not None
+
+
 # -- find --------------------------------------------------------------------------------------
 
 
@@ -309,6 +339,46 @@ def test_users_of_an_inheriting_model_are_loaded_by_the_orm() -> None:
         answer = browser.get("/level")
 
     assert answer.text == "Admin 3"
+
+
+def test_a_database_that_stays_away_is_reported(
+    store: Store, session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One retry of a connection that was lost, not two."""
+    tries: list[int] = []
+
+    def lose(*_: Any) -> Any:
+        tries.append(1)
+        raise sa.exc.OperationalError("SELECT", {}, Exception("gone"), connection_invalidated=True)
+
+    monkeypatch.setattr(store, "_read", lose)
+
+    with pytest.raises(StoreUnavailable, match="gone"):
+        store.find(session.id)
+
+    assert len(tries) == 2
+
+
+def test_what_was_found_has_the_columns_of_a_session_only(store: Store, session: Any) -> None:
+    """A mistyped name is an AttributeError, as on any object."""
+    found = store.find(session.id)
+
+    assert found is not None
+    assert found.kind == "browser"
+    assert not hasattr(found, "colour")
+
+
+def test_a_person_who_is_not_flushed_yet_can_sign_in(
+    app: Flask, context: None, extension: DeviceSessions
+) -> None:
+    """Registration and sign-in in one transaction: the key is asked for first."""
+    user = User(email="new@example.com", password_hash="none")
+
+    with app.test_request_context():
+        db.session.add(user)
+        session = extension.login(user)
+
+    assert session.user_id == user.id
 
 
 # -- erasing with the user -----------------------------------------------------------------------

@@ -9,7 +9,7 @@ from flask import Flask
 from flask_login import login_user
 
 from flask_device_sessions.testing import Browser
-from tests.support import User, db, who
+from tests.support import User, add_user, db, make_app, who
 
 
 @pytest.fixture
@@ -46,13 +46,20 @@ def test_the_limit_is_a_conflict(path: str, laptop: Browser, phone: Browser) -> 
     assert who(laptop) is None
 
 
-def test_a_missing_table_is_503(app: Flask, path: str, laptop: Browser) -> None:
+def test_a_missing_table_is_503() -> None:
     """With Retry-After, and no cookie."""
-    table = app.extensions["device_sessions"].event_model.__table__
-    table.drop(db.engine)
+    app = make_app(DEVICE_SESSIONS_PAGES=False)
 
-    answer = laptop.post(path)
-    table.create(db.engine)
+    @app.post("/enter")
+    def enter() -> str:
+        login_user(db.session.get(User, 1))
+        return "in"
+
+    with app.app_context():
+        User.__table__.create(db.engine)
+        add_user(id=1)
+
+        answer = Browser(app).post("/enter")
 
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "5"

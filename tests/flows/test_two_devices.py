@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
+import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from flask_device_sessions import DeviceSessions
+from flask_device_sessions.ambient import utc_now
 from flask_device_sessions.testing import Browser
-from tests.support import User, sign_in, who
+from tests.support import User, db, sign_in, who
 
 
 def _sessions(extension: DeviceSessions, user: User) -> dict[str, Any]:
@@ -121,3 +125,20 @@ def test_logout_ends_the_session_and_the_list_remembers_it(
     assert answer.location == "/login"
     assert who(phone) is None
     assert "Signed out there." in laptop.get("/devices/").text
+
+
+@pytest.mark.parametrize(
+    ("column", "reason"), [("last_active_at", "idle"), ("expires_at", "expired")]
+)
+def test_a_sign_in_notes_which_sessions_ended_by_themselves(
+    extension: DeviceSessions, ada: User, laptop: Browser, phone: Browser, column: str, reason: str
+) -> None:
+    """What nobody visited since it ran out is not evicted, and takes no place."""
+    sign_in(phone)
+    long_ago = utc_now() - timedelta(days=60)
+    db.session.execute(sa.update(extension.session_model).values({column: long_ago}))
+    db.session.commit()
+
+    sign_in(laptop)
+
+    assert [s.end_reason for s in extension.sessions_of(ada, ended=True)] == [reason]
