@@ -195,7 +195,7 @@ class Settings:
         given = {
             key.removeprefix(PREFIX).lower(): value
             for key, value in config.items()
-            if key.startswith(PREFIX)
+            if key.startswith(PREFIX) and not _is_off_anyway(key, value)
         }
         for name, value in given.items():
             cls._check(name, value)
@@ -296,6 +296,11 @@ NOT_YET: dict[str, str] = {
     PREFIX + "RETENTION": "purge comes in a later version",
     PREFIX + "CLI_NAME": "the command group comes in a later version",
 }
+
+
+def _is_off_anyway(key: str, value: Any) -> bool:
+    """Whether this switches a feature off that this version does not have."""
+    return key in NOT_YET and value in (None, False)
 
 
 def _check_ceiling(

@@ -208,7 +208,14 @@ def test_an_unknown_key_is_refused_and_the_known_ones_listed(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", NOT_YET)
-@pytest.mark.parametrize("value", [None, True, "text"])
+@pytest.mark.parametrize("value", [None, False])
+def test_a_feature_of_a_later_version_may_be_off(key: str, value: Any) -> None:
+    """Off is what it is: a config for the next version runs on this one."""
+    assert Settings.from_config({key: value}) == Settings()
+
+
+@pytest.mark.parametrize("key", NOT_YET)
+@pytest.mark.parametrize("value", [True, "text"])
 def test_a_setting_of_a_later_version_is_refused(key: str, value: Any) -> None:
     """Nobody believes that a protection is on which this version does not have."""
     with pytest.raises(ConfigError) as refusal:
