@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from selenium.common.exceptions import (
+    NoSuchElementException,
+    StaleElementReferenceException,
+)
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
@@ -33,7 +37,9 @@ def _press(browser: Chrome, label: str) -> None:
 
 
 def _wait_for(browser: Chrome, text: str) -> None:
-    WebDriverWait(browser, 20).until(lambda b: text in _text(b))
+    # A page may go while it is read.
+    passing = (StaleElementReferenceException, NoSuchElementException)
+    WebDriverWait(browser, 30, ignored_exceptions=passing).until(lambda b: text in _text(b))
 
 
 @pytest.fixture
