@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from selenium.common.exceptions import (
-    NoSuchElementException,
-    StaleElementReferenceException,
-)
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
@@ -28,7 +24,8 @@ def _sign_in(browser: Chrome, site: Site) -> None:
 
 
 def _text(browser: Chrome) -> str:
-    return browser.find_element(By.TAG_NAME, "body").text
+    # At one go: an element that was found may be gone when it is read.
+    return str(browser.execute_script("return document.body ? document.body.innerText : ''"))
 
 
 def _press(browser: Chrome, label: str) -> None:
@@ -37,9 +34,7 @@ def _press(browser: Chrome, label: str) -> None:
 
 
 def _wait_for(browser: Chrome, text: str) -> None:
-    # A page may go while it is read.
-    passing = (StaleElementReferenceException, NoSuchElementException)
-    WebDriverWait(browser, 30, ignored_exceptions=passing).until(lambda b: text in _text(b))
+    WebDriverWait(browser, 30).until(lambda b: text in _text(b))
 
 
 @pytest.fixture
