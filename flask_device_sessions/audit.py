@@ -23,6 +23,18 @@ ACTIONS = {
     "password_changed": "The password was changed; every other session ended.",
     "device_first_seen": "This person's first sign-in from that browser.",
     "device_renamed": "The person named the device; detail: name.",
+    "device_forgotten": "The device is not known any more; its next sign-in is a first one.",
+    "login_failed": "A password was refused; detail: reason.",
+    "login_throttled": "Too many passwords were tried; at most one event a minute.",
+    "throttle_storage_down": "The storage of the login limits did not answer.",
+    "suspicious_login": "A sign-in was unusual; detail: reasons.",
+    "ip_changed": "A session came from another network; detail: old, new.",
+    "ended_session_used": "The credential of an ended session came back; detail: reason.",
+    "foreign_id_tried": "The id of a session or device was tried that is not this person's.",
+    "not_me_reported": "The person said that a sign-in was not theirs.",
+    "token_issued": "A bearer token was made; detail: name, scopes.",
+    "events_purged": "Older events are deleted; detail: the last that goes.",
+    "user_erased": "A person was erased with all their rows; detail: user.",
 }
 
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from .errors import ConfigError
+from .networks import check_networks
 
 PREFIX = "DEVICE_SESSIONS_"
 
@@ -84,6 +85,32 @@ _KEYS = _Kind(
     "a key of at least 16 bytes (str or bytes), or a list of such keys",
     lambda value: bool(key_list(value)) and all(len(key) >= 16 for key in key_list(value)),
 )
+
+
+_SPEED = _Kind(
+    "a positive number",
+    lambda value: type(value) in (int, float) and value > 0 and value != float("inf"),
+)
+_NETWORKS = _Kind(
+    "a list of addresses and networks, such as ['192.0.2.0/24', '2001:db8::/32']",
+    lambda value: isinstance(value, (list, tuple)) and _are_networks(value),
+)
+
+
+def _several_of(*texts: str) -> _Kind:
+    words = ", ".join(repr(text) for text in texts)
+    return _Kind(
+        f"a list of some of {words}",
+        lambda value: isinstance(value, (list, tuple)) and all(v in texts for v in value),
+    )
+
+
+def _are_networks(texts: Sequence[Any]) -> bool:
+    try:
+        check_networks([text if isinstance(text, str) else "" for text in texts])
+    except ValueError:
+        return False
+    return True
 
 
 def _setting(default: Any, kind: _Kind, doc: str) -> Any:
@@ -173,6 +200,55 @@ class Settings:
         "evict",
         _one_of("evict", "refuse"),
         "At the limit: end the least recently active session, or refuse the new one.",
+    )
+    login_rate_limit: str | None = _setting(
+        "10 per 3 minutes",
+        _optional(_TEXT),
+        "Passwords that may be tried per account and per network (IPv6: /64).",
+    )
+    rate_limit_storage_uri: str = _setting(
+        "memory://",
+        _TEXT,
+        "Where the tries are counted: `memory://` is each process alone, `redis://…` all of them.",
+    )
+    ip_change_policy: str = _setting(
+        "record",
+        _one_of("ignore", "record", "confirm", "revoke"),
+        "When a session comes from another /24 or IPv6 /64: nothing, an event, the session is "
+        "not fresh any more, or it ends.",
+    )
+    geoip_database: str | None = _setting(
+        None, _optional(_TEXT), "Path of an `.mmdb` file that tells where addresses are."
+    )
+    notify_new_device: bool = _setting(
+        True, _BOOL, "Mail people when their account is signed in to from a new device."
+    )
+    base_url: str | None = _setting(
+        None,
+        _optional(_TEXT),
+        "Address of the app, such as `https://example.com`, for links in mails.",
+    )
+    mail_sender: str | None = _setting(
+        None, _optional(_TEXT), "Sender of the mails; None is the default of the app's mailer."
+    )
+    rotate_interval: timedelta | None = _setting(
+        None,
+        _optional(_DURATION),
+        "Give each session a new secret this often; an old one that comes back is a theft.",
+    )
+    clear_site_data: Sequence[str] = _setting(
+        (),
+        _several_of("cookies", "storage", "executionContexts"),
+        "What a browser is told to clear at sign-out (the header `Clear-Site-Data`).",
+    )
+    travel_speed_limit: float | None = _setting(
+        900, _optional(_SPEED), "Faster than this, in km/h, no traveller is; for suspicious_login."
+    )
+    ignored_networks: Sequence[str] = _setting(
+        (),
+        _NETWORKS,
+        "Networks that say nothing about where a person is, such as an office's VPN; for "
+        "suspicious_login.",
     )
     audit_key: str | bytes | Sequence[str | bytes] | None = _secret(
         None,
@@ -280,18 +356,8 @@ class Settings:
 NOT_YET: dict[str, str] = {
     PREFIX + "API": "the JSON API comes in a later version",
     PREFIX + "API_URL_PREFIX": "the JSON API comes in a later version",
-    PREFIX + "LOGIN_RATE_LIMIT": "login limits come in a later version",
-    PREFIX + "RATE_LIMIT_STORAGE_URI": "login limits come in a later version",
-    PREFIX + "IP_CHANGE_POLICY": "watching for address changes comes in a later version",
-    PREFIX + "GEOIP_DATABASE": "locations come in a later version",
     PREFIX + "TOKEN_PREFIX": "bearer tokens come in a later version",
     PREFIX + "TOKEN_LIFETIME": "bearer tokens come in a later version",
-    PREFIX + "NOTIFY_NEW_DEVICE": "mail comes in a later version",
-    PREFIX + "BASE_URL": "mail comes in a later version",
-    PREFIX + "MAIL_SENDER": "mail comes in a later version",
-    PREFIX + "ROTATE_INTERVAL": "rotation on a clock comes in a later version",
-    PREFIX + "TRAVEL_SPEED_LIMIT": "suspicious_login comes in a later version",
-    PREFIX + "IGNORED_NETWORKS": "suspicious_login comes in a later version",
     PREFIX + "ADMIN": "administration comes in a later version",
     PREFIX + "RETENTION": "purge comes in a later version",
     PREFIX + "CLI_NAME": "the command group comes in a later version",

@@ -10,7 +10,7 @@ import inspect
 import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -23,20 +23,20 @@ from werkzeug.local import LocalProxy
 
 from . import decorators, lifecycle, login, models, passwords, signals, store, transactions, web
 from .ambient import utc_now
-from .audit import Trail
 from .chain import AuditReport, anchor_of, verify
 from .clients import Client
-from .config import PREFIX, Settings, key_list
+from .config import Settings
 from .errors import ConfigError, DeviceSessionsError, NoSuchUser, StoreUnavailable
 from .faults import STORE_FAULTS
 from .logs import Throttled
 from .messages import why_you_are_out
 from .models import NAME_LENGTH
+from .parts import Parts, assemble
 from .proxies import EXTENSION, current_user
-from .signing import Purpose, Signatures
+from .signing import Signatures
 from .text import clean
 from .tokens import SessionToken, digest_of, new_browser_id
-from .transport import COOKIE_AGE, Transport
+from .transport import COOKIE_AGE
 from .visit import Outgoing, Visit, unavailable
 
 T = TypeVar("T")
@@ -45,22 +45,8 @@ Authenticator = TypeVar("Authenticator", bound=Callable[..., Any])
 _logger = logging.getLogger("flask_device_sessions")
 _touch_warning = Throttled(_logger, timedelta(minutes=1))
 
-#: Shortest SECRET_KEY outside debug and testing, in bytes: 128 bits.
-_SECRET_KEY_BYTES = 16
-
 #: Longest identifier that is looked up, in characters (RFC 5321 allows 254 for an address).
 _IDENTIFIER_LENGTH = 320
-
-
-@dataclass(frozen=True)
-class _State:
-    """One app's parts."""
-
-    settings: Settings
-    store: store.Store
-    lifecycle: lifecycle.Lifecycle
-    transport: Transport
-    audit_keys: list[bytes]
 
 
 class DeviceSessions:
@@ -98,7 +84,7 @@ class DeviceSessions:
             "event_model": event_model,
             "mailer": mailer,
         }
-        self._states: WeakKeyDictionary[Flask, _State] = WeakKeyDictionary()
+        self._states: WeakKeyDictionary[Flask, Parts] = WeakKeyDictionary()
         self._authenticator: Callable[..., Any] | None = None
         if app is not None:
             self.init_app(app)
@@ -116,8 +102,7 @@ class DeviceSessions:
             raise ConfigError(
                 "This app has a DeviceSessions already. Import and use that instance instead."
             )
-        _check_secret_key(app)
-        state = self._make_state(app, {**self._given, **given})
+        state = assemble(app, {**self._given, **given})
         self._states[app] = state
         app.extensions[EXTENSION] = self
         login.connect(app)
@@ -128,31 +113,6 @@ class DeviceSessions:
         app.before_request_funcs.setdefault(None, []).insert(0, self._before_request)
         app.after_request(self._after_request)
 
-    def _make_state(self, app: Flask, given: dict[str, Any]) -> _State:
-        if given["mailer"] is not None:
-            raise ConfigError("mailer= is not available yet. Remove it for now.")
-        settings = Settings.from_config(app.config)
-        db = given["db"] or _find_db(app)
-        user_model = models.find_model(db.Model, given["user_model"] or settings.user_model)
-        models.primary_key_of(user_model)
-        login.check_user_model(user_model)
-        _check_identifier(user_model, settings.identifier_field)
-        parts = (given[f"{part}_model"] for part in ("session", "device", "event"))
-        built = models.build_models(db, user_model, *parts)
-        store.erase_with_user(built)
-        rows = store.Store(db.session, built)
-        transport = Transport(settings)
-        keys = transport.signatures(app)
-        audit_keys = key_list(settings.audit_key) or keys.derive(Purpose.AUDIT)
-        rules = lifecycle.Lifecycle(
-            rows,
-            settings,
-            Trail(rows, audit_keys[0]),
-            address_key=keys.derive(Purpose.ADDRESS)[0],
-            is_user_active=_is_active if login.has_own_activity(user_model) else None,
-        )
-        return _State(settings, rows, rules, transport, audit_keys)
-
     # -- What the running app and request are ------------------------------------------------
 
     @property
@@ -161,7 +121,7 @@ class DeviceSessions:
         return self._state.settings
 
     @property
-    def _state(self) -> _State:
+    def _state(self) -> Parts:
         try:
             return self._states[_app()]
         except KeyError:
@@ -794,10 +754,6 @@ def _app() -> Flask:
     return app
 
 
-def _is_active(user: Any) -> bool:
-    return bool(user.is_active)
-
-
 def _is_static(endpoint: str | None) -> bool:
     return endpoint is not None and (endpoint == "static" or endpoint.endswith(".static"))
 
@@ -814,35 +770,4 @@ def _need_request(verb: str) -> None:
         raise DeviceSessionsError(
             f"{verb} signs a browser in, so it needs a request. In tests, use "
             "flask_device_sessions.testing.login(client, user)."
-        )
-
-
-def _check_secret_key(app: Flask) -> None:
-    key = app.secret_key
-    advice = "Set it to the output of: python -c 'import secrets; print(secrets.token_hex())'"
-    if not key:
-        raise ConfigError(f"SECRET_KEY is missing: the cookies are signed with it. {advice}")
-    length = len(key.encode() if isinstance(key, str) else key)
-    if length < _SECRET_KEY_BYTES and not (app.debug or app.testing):
-        raise ConfigError(
-            f"SECRET_KEY has {length} bytes and can be guessed: it needs at least "
-            f"{_SECRET_KEY_BYTES} outside debug and testing. {advice}"
-        )
-
-
-def _find_db(app: Flask) -> Any:
-    db = app.extensions.get("sqlalchemy")
-    if db is None:
-        raise ConfigError(
-            "Flask-SQLAlchemy is not on this app yet: call db.init_app(app) before "
-            "DeviceSessions(app)."
-        )
-    return db
-
-
-def _check_identifier(user_model: type[Any], field: str) -> None:
-    if not hasattr(user_model, field):
-        raise ConfigError(
-            f"{user_model.__name__} has no attribute {field!r} to sign in with. Name the right "
-            f"one with {PREFIX}IDENTIFIER_FIELD."
         )

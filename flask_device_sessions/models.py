@@ -155,6 +155,13 @@ class DeviceSessionMixin(_OwnedMixin):
     device_id: Mapped[uuid.UUID | None] = mapped_column(UUID_TYPE)
     kind: Mapped[str] = mapped_column(sa.String(16), default="browser")
     token_digest: Mapped[str] = mapped_column(_DIGEST_TYPE)
+    # Rotation on a clock: the secret before this one, since when this one is the newest, and
+    # since when the one before works no more.
+    previous_digest: Mapped[str | None] = mapped_column(_DIGEST_TYPE)
+    rotated_at: Mapped[datetime | None] = mapped_column(TIME_TYPE)
+    previous_ended_at: Mapped[datetime | None] = mapped_column(TIME_TYPE)
+    # The session in which a token was issued.
+    issuer_id: Mapped[uuid.UUID | None] = mapped_column(UUID_TYPE)
     name: Mapped[str | None] = mapped_column(sa.String(NAME_LENGTH))
     scopes: Mapped[list[str]] = mapped_column(sa.JSON, default=list)
     ip_address: Mapped[str | None] = mapped_column(sa.String(ADDRESS_LENGTH))

@@ -29,3 +29,24 @@ session_rotated = _namespace.signal("session-rotated")
 
 #: An account signed in from a browser for the first time. ``device``; ``session``.
 device_first_seen = _namespace.signal("device-first-seen")
+
+#: A password was refused. ``identifier``: what was typed; ``reason``: ``"unknown"``,
+#: ``"password"`` or ``"disabled"``. Never show the reason to the visitor.
+login_failed = _namespace.signal("login-failed")
+
+#: An attempt was refused unseen, because there were too many. ``identifier``.
+login_throttled = _namespace.signal("login-throttled")
+
+#: A session came from another network. ``session``; ``old``, ``new``: as ``IP_STORAGE`` keeps them.
+ip_changed = _namespace.signal("ip-changed")
+
+#: A sign-in was unusual. ``session``; ``reasons``: some of ``new_country``, ``many_failures``,
+#: ``impossible_travel`` and ``two_places``.
+suspicious_login = _namespace.signal("suspicious-login")
+
+#: A bearer token was made. ``session``: its row, which is a session of kind ``token``.
+token_issued = _namespace.signal("token-issued")
+
+#: The person said, by the link in a mail, that a sign-in was not theirs: ask them for a new
+#: password. ``session``: the one that was ended for it; ``user``.
+not_me_reported = _namespace.signal("not-me-reported")

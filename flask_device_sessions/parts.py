@@ -1,0 +1,102 @@
+"""One app's parts, each made of its settings and of the parts below it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask
+
+from . import login, models, store
+from .audit import Trail
+from .config import PREFIX, Settings, key_list
+from .errors import ConfigError
+from .lifecycle import Lifecycle
+from .signing import Purpose
+from .store import Store
+from .transport import Transport
+
+#: Shortest SECRET_KEY outside debug and testing, in bytes: 128 bits.
+_SECRET_KEY_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the extension is made of, in one app."""
+
+    settings: Settings
+    store: Store
+    lifecycle: Lifecycle
+    transport: Transport
+    audit_keys: list[bytes]
+
+
+def assemble(app: Flask, given: dict[str, Any]) -> Parts:
+    """Put the parts together.
+
+    Args:
+        app: gives the settings, the secret key and Flask-SQLAlchemy.
+        given: the arguments of :class:`~flask_device_sessions.DeviceSessions`.
+
+    Raises:
+        ConfigError: the app cannot work like this; the text says what to change.
+    """
+    _check_secret_key(app)
+    if given["mailer"] is not None:
+        raise ConfigError("mailer= is not available yet. Remove it for now.")
+    settings = Settings.from_config(app.config)
+    db = given["db"] or _find_db(app)
+    user_model = models.find_model(db.Model, given["user_model"] or settings.user_model)
+    models.primary_key_of(user_model)
+    login.check_user_model(user_model)
+    _check_identifier(user_model, settings.identifier_field)
+    own = (given[f"{part}_model"] for part in ("session", "device", "event"))
+    built = models.build_models(db, user_model, *own)
+    store.erase_with_user(built)
+    rows = Store(db.session, built)
+    transport = Transport(settings)
+    keys = transport.signatures(app)
+    audit_keys = key_list(settings.audit_key) or keys.derive(Purpose.AUDIT)
+    rules = Lifecycle(
+        rows,
+        settings,
+        Trail(rows, audit_keys[0]),
+        address_key=keys.derive(Purpose.ADDRESS)[0],
+        is_user_active=_is_active if login.has_own_activity(user_model) else None,
+    )
+    return Parts(settings, rows, rules, transport, audit_keys)
+
+
+def _is_active(user: Any) -> bool:
+    return bool(user.is_active)
+
+
+def _check_secret_key(app: Flask) -> None:
+    key = app.secret_key
+    advice = "Set it to the output of: python -c 'import secrets; print(secrets.token_hex())'"
+    if not key:
+        raise ConfigError(f"SECRET_KEY is missing: the cookies are signed with it. {advice}")
+    length = len(key.encode() if isinstance(key, str) else key)
+    if length < _SECRET_KEY_BYTES and not (app.debug or app.testing):
+        raise ConfigError(
+            f"SECRET_KEY has {length} bytes and can be guessed: it needs at least "
+            f"{_SECRET_KEY_BYTES} outside debug and testing. {advice}"
+        )
+
+
+def _find_db(app: Flask) -> Any:
+    db = app.extensions.get("sqlalchemy")
+    if db is None:
+        raise ConfigError(
+            "Flask-SQLAlchemy is not on this app yet: call db.init_app(app) before "
+            "DeviceSessions(app)."
+        )
+    return db
+
+
+def _check_identifier(user_model: type[Any], field: str) -> None:
+    if not hasattr(user_model, field):
+        raise ConfigError(
+            f"{user_model.__name__} has no attribute {field!r} to sign in with. Name the right "
+            f"one with {PREFIX}IDENTIFIER_FIELD."
+        )
