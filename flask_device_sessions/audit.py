@@ -1,12 +1,20 @@
-"""The audit trail: one insert-only way in. What is written is chained, see :mod:`.chain`."""
+"""The audit trail: one insert-only way in. What is written is chained, see :mod:`.chain`.
+
+After the commit each event is also one line of the log ``flask_device_sessions.audit``.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from functools import partial
+from itertools import takewhile
+from typing import Any, NamedTuple
 
+from . import transactions
 from .chain import mac_of
 from .clients import Client
 from .errors import NoSuchUser
@@ -37,6 +45,23 @@ ACTIONS = {
     "user_erased": "A person was erased with all their rows; detail: user.",
 }
 
+#: What somebody should look at: a warning in the log. The others are information.
+ALARMING = frozenset(
+    {
+        "login_failed",
+        "login_throttled",
+        "throttle_storage_down",
+        "suspicious_login",
+        "ended_session_used",
+        "foreign_id_tried",
+        "not_me_reported",
+    }
+)
+
+_UNLOGGED = ("sequence", "mac")
+
+_logger = logging.getLogger("flask_device_sessions.audit")
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -62,8 +87,32 @@ class Entry:
         return None if self.session is None else self.session.device_id
 
 
+class Tail(NamedTuple):
+    """The end of a person's chain of events.
+
+    Attributes:
+        sequence: number of the newest event; 0 when there is none.
+        mac: its MAC; empty when there is none.
+        actions: what the newest events were, newest first.
+    """
+
+    sequence: int
+    mac: str
+    actions: tuple[str, ...] = ()
+
+    @property
+    def failures(self) -> int:
+        """How many passwords were refused since the last sign-in, among the newest events."""
+        since = takewhile(lambda action: action != "session_started", self.actions)
+        return list(since).count("login_failed")
+
+
+#: The end of what is in no chain: events of nobody's account.
+NOBODYS = Tail(0, "")
+
+
 class Trail:
-    """Writes one app's events.
+    """Writes one app's events, and tells the log of them after the commit.
 
     Args:
         store: where they go.
@@ -74,6 +123,24 @@ class Trail:
         self._store = store
         self._key = key
 
+    def read_tail(self, user_id: Any, limit: int = 1) -> Tail:
+        """Return the end of a person's chain; for ``None``, at the same cost, nobody's.
+
+        Args:
+            user_id: the person, locked by this unit.
+            limit: how many of the newest events are looked at.
+
+        Raises:
+            NoSuchUser: the person is gone; the unit must not go on.
+        """
+        newest = self._store.list_tail(user_id, limit)
+        if user_id is None:
+            return NOBODYS
+        if not newest:
+            raise NoSuchUser(f"There is no user {user_id!r} any more.")
+        actions = tuple(row.action for row in newest if row.action is not None)
+        return Tail(newest[0].sequence or 0, newest[0].mac or "", actions)
+
     def record(
         self,
         user_id: Any,
@@ -81,30 +148,44 @@ class Trail:
         client: Client,
         address: str | None,
         now: datetime,
+        tail: Tail | None = None,
     ) -> None:
         """Insert events of one person, chained to the newest, in the running unit.
 
         Args:
-            user_id: whose sessions changed; locked by this unit.
+            user_id: whose sessions changed, locked by this unit; ``None``: nobody's account.
             entries: what happened, in order.
             client: who asked for it.
             address: the client's address in the form that may be stored.
             now: when.
+            tail: the end of the person's chain, where this unit has read it already.
 
         Raises:
             NoSuchUser: the person is gone; the unit must not go on.
         """
-        last = self._store.find_last_event(user_id)
-        if last is None:
-            raise NoSuchUser(f"There is no user {user_id!r} any more.")
-        sequence, mac = last
+        sequence, mac, _ = tail or self.read_tail(user_id)
         rows = []
         for entry in entries:
-            sequence += 1
-            row = _row(user_id, entry, client, address, now) | {"sequence": sequence}
-            mac = row["mac"] = mac_of(self._key, mac, row)
+            row = _row(user_id, entry, client, address, now)
+            if user_id is not None:
+                row["sequence"] = sequence = sequence + 1
+            mac = row["mac"] = mac_of(self._key, "" if user_id is None else mac, row)
             rows.append(row)
         self._store.add_events(rows)
+        transactions.after_commit(self._store.session(), partial(_tell_log, rows))
+
+
+def _tell_log(rows: Sequence[dict[str, Any]]) -> None:
+    for row in rows:
+        level = logging.WARNING if row["action"] in ALARMING else logging.INFO
+        if _logger.isEnabledFor(level):
+            _logger.log(level, "%s", _line_of(row))
+
+
+def _line_of(row: dict[str, Any]) -> str:
+    """Return an event as one line of ASCII: JSON, without what only the chain needs."""
+    facts = {name: value for name, value in row.items() if value and name not in _UNLOGGED}
+    return json.dumps(facts, default=str)
 
 
 def _row(
@@ -113,6 +194,7 @@ def _row(
     return {
         "id": new_id(),
         "user_id": user_id,
+        "sequence": None,
         "session_id": None if entry.session is None else entry.session.id,
         "device_id": entry.device_id,
         "action": entry.action,

@@ -18,6 +18,18 @@ class BadToken(DeviceSessionsError):
     """A text that is not a credential of ours: the wrong shape, version or signature."""
 
 
+class TooManyAttempts(DeviceSessionsError):
+    """A password was not looked at, because too many were tried (``LOGIN_RATE_LIMIT``).
+
+    Attributes:
+        retry_after: whole seconds to wait, at least 1.
+    """
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"Too many attempts to sign in; the next is possible in {retry_after} s.")
+        self.retry_after = retry_after
+
+
 class SessionLimitReached(DeviceSessionsError):
     """A login was refused under ``LIMIT_POLICY="refuse"``.
 

@@ -6,7 +6,6 @@ A verb runs one unit of the store; what it says to the outside (signals, cookies
 
 from __future__ import annotations
 
-import inspect
 import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -21,17 +20,20 @@ from flask import Flask, Response, current_app, g, has_request_context, request
 from flask_login.config import EXEMPT_METHODS
 from werkzeug.local import LocalProxy
 
-from . import decorators, lifecycle, login, models, passwords, signals, store, transactions, web
+from . import decorators, lifecycle, login, messages, models, signals, store, transactions, web
+from .accounts import Finder, decides_alone
 from .ambient import utc_now
+from .audit import Entry
+from .bounds import OncePer
 from .chain import AuditReport, anchor_of, verify
 from .clients import Client
 from .config import Settings
 from .errors import ConfigError, DeviceSessionsError, NoSuchUser, StoreUnavailable
 from .faults import STORE_FAULTS
 from .logs import Throttled
-from .messages import why_you_are_out
 from .models import NAME_LENGTH
-from .parts import Parts, assemble
+from .notifications import Mailer
+from .parts import Parts, assemble, tell
 from .proxies import EXTENSION, current_user
 from .signing import Signatures
 from .text import clean
@@ -45,8 +47,8 @@ Authenticator = TypeVar("Authenticator", bound=Callable[..., Any])
 _logger = logging.getLogger("flask_device_sessions")
 _touch_warning = Throttled(_logger, timedelta(minutes=1))
 
-#: Longest identifier that is looked up, in characters (RFC 5321 allows 254 for an address).
-_IDENTIFIER_LENGTH = 320
+#: How often a session's move to one network, and the use of one that has ended, is recorded.
+_REPEAT_INTERVAL = timedelta(hours=1)
 
 
 class DeviceSessions:
@@ -59,7 +61,8 @@ class DeviceSessions:
         session_model: the app's own subclass of ``DeviceSessionMixin``.
         device_model: the app's own subclass of ``DeviceMixin``.
         event_model: the app's own subclass of ``SessionEventMixin``.
-        mailer: not available yet.
+        mailer: sends one :class:`~flask_device_sessions.notifications.Mail`, or raises; default:
+            Flask-Mailman or Flask-Mail, whichever the app has.
 
     Raises:
         ConfigError: the app cannot work like this; the text says what to change.
@@ -74,7 +77,7 @@ class DeviceSessions:
         session_model: type[Any] | None = None,
         device_model: type[Any] | None = None,
         event_model: type[Any] | None = None,
-        mailer: None = None,
+        mailer: Mailer | None = None,
     ) -> None:
         self._given = {
             "db": db,
@@ -85,7 +88,8 @@ class DeviceSessions:
             "mailer": mailer,
         }
         self._states: WeakKeyDictionary[Flask, Parts] = WeakKeyDictionary()
-        self._authenticator: Callable[..., Any] | None = None
+        self._authenticator: Finder | None = None
+        self._noted = OncePer(_REPEAT_INTERVAL)
         if app is not None:
             self.init_app(app)
 
@@ -106,8 +110,7 @@ class DeviceSessions:
         self._states[app] = state
         app.extensions[EXTENSION] = self
         login.connect(app)
-        if state.settings.pages:
-            app.register_blueprint(web.make_blueprint(state.settings))
+        app.register_blueprint(web.make_blueprint(state.settings))
         web.register_error_handlers(app, with_pages=state.settings.pages)
         # First of all hooks: whatever the app does before a request may ask who is calling.
         app.before_request_funcs.setdefault(None, []).insert(0, self._before_request)
@@ -186,37 +189,76 @@ class DeviceSessions:
             return
         may_write = state.store.is_clean
         try:
-            outcome = state.lifecycle.restore(token, visit.now)
+            outcome = state.lifecycle.restore(token, visit.client, visit.now)
         except StoreUnavailable as fault:
             _logger.error("Nobody can be recognised: %s", fault)
             visit.fault, visit.session = fault, unavailable(fault)
             return
         if isinstance(outcome, lifecycle.Refused):
             visit.refused = outcome
-            if outcome.due is not None and may_write:
-                self._write_down_end(visit, outcome.due, str(outcome.reason))
+            if outcome.found is not None and may_write:
+                self._write_down_refusal(visit, outcome.found, outcome)
             return
         visit.found = outcome.found
         if may_write:
-            self._touch(visit, outcome.found)
+            self._write_down_activity(visit, outcome, token)
         visit.enter(visit.found.session(), visit.found.id, visit.found.user_id, None)
 
-    def _touch(self, visit: Visit, found: store.Found) -> None:
+    def _write_down_activity(
+        self, visit: Visit, restored: lifecycle.Restored, token: SessionToken
+    ) -> None:
+        """Note a move, a new secret, activity: what is due. The request goes on in any case."""
+        rules, found = self._state.lifecycle, restored.found
         try:
-            self._state.lifecycle.touch(found, visit.client, visit.now)
-        except STORE_FAULTS as error:
+            if rules.has_moved(found, visit.client):
+                self._move(visit, found)
+            if rules.is_rotation_due(restored, visit.now):
+                self._rotate_on_clock(visit, found, token)
+            rules.settle(restored, visit.now)
+            rules.touch(found, visit.client, visit.now)
+        except (StoreUnavailable, NoSuchUser, *STORE_FAULTS) as error:
             _touch_warning.warning("Activity could not be noted: %s", error)
 
-    def _write_down_end(self, visit: Visit, found: store.Found, reason: str) -> None:
-        """Mark the row of a session that ended by itself: nothing revives it then."""
+    def _move(self, visit: Visit, found: store.Found) -> None:
+        rules, old = self._state.lifecycle, found.last_ip_address
+        values = rules.moved_values(visit.client)
+        found.note(**values)  # also if it cannot be written: this request is not fresh
+        new = values["last_ip_address"]
+        if "authenticated_at" not in values and not self._noted.is_due((found.id, new)):
+            return  # between two networks, to and fro
 
-        def unit() -> list[Any]:
+        def unit() -> None:
+            for session in rules.move(found, values, visit.client, visit.now):
+                facts = {"session": session, "old": old, "new": new}
+                self._after_commit(partial(tell, signals.ip_changed, **facts))
+
+        self._state.store.run(unit)
+
+    def _rotate_on_clock(self, visit: Visit, found: store.Found, token: SessionToken) -> None:
+        def unit() -> None:
+            rotated = self._state.lifecycle.rotate_on_clock(token, found, visit.client, visit.now)
+            if rotated is not None:
+                self._send_new_secret(visit, *rotated, signals.session_rotated)
+
+        self._state.store.run(unit)
+
+    def _write_down_refusal(
+        self, visit: Visit, found: store.Found, refused: lifecycle.Refused
+    ) -> None:
+        """Mark the row of a session that ended by itself: nothing revives it then."""
+        reason = str(refused.reason)
+
+        def unit() -> None:
             ended = self._state.lifecycle.end_found(found, reason, visit.client, visit.now)
             self._announce_ends(dict.fromkeys(ended, reason))
-            return ended
 
         try:
-            self._state.store.run(unit)
+            if refused.is_due:
+                self._state.store.run(unit)
+            elif self._noted.is_due(found.id):
+                entry = Entry("ended_session_used", found, detail={"reason": reason})
+                note = partial(self._state.lifecycle.note, found.user_id, entry)
+                self._state.store.run(lambda: note(visit.client, visit.now))
         except (StoreUnavailable, NoSuchUser) as error:
             _touch_warning.warning("The end of a session could not be noted: %s", error)
 
@@ -253,7 +295,7 @@ class DeviceSessions:
     def why_signed_out(self) -> str | None:
         """Return a sentence on why the caller's session ended, if their cookie had one."""
         reason = self.visit().ended_because
-        return None if reason is None else why_you_are_out(reason)
+        return None if reason is None else messages.why_you_are_out(reason)
 
     def forget_ended(self) -> None:
         """Delete the cookie of a session that is no more; its owner has been told."""
@@ -279,35 +321,18 @@ class DeviceSessions:
         It costs the same SQL and exactly one hash whether the account is unknown, disabled,
         without a password, or the password is wrong (ASVS 5.0 6.3.8). A password above 4096
         bytes is refused without a hash.
+
+        Raises:
+            TooManyAttempts: ``LOGIN_RATE_LIMIT`` is used up; the password was not looked at.
+            StoreUnavailable: the database did not answer.
         """
-        name = clean(identifier, _IDENTIFIER_LENGTH)
-        if not name or not passwords.is_checkable(password):
-            return None
-        try:
-            user = self._find_user(name, password)
-        except STORE_FAULTS as error:
-            self._state.store.roll_back()
-            raise self._state.store.explain(error) from error
-        return user if user is not None and user.is_active else None
+        client, now = self._caller()
+        accounts = self._state.accounts
+        return accounts.authenticate(identifier, password, client, now, self._authenticator)
 
     def can_confirm(self, user: Any) -> bool:
         """Whether there is a password of this person's that :meth:`confirm` could check."""
-        return self._decides_alone or hasattr(user, "check_password")
-
-    @property
-    def _decides_alone(self) -> bool:
-        """Whether the app's :meth:`authenticator` checks the password, too."""
-        replacement = self._authenticator
-        return replacement is not None and len(inspect.signature(replacement).parameters) > 1
-
-    def _find_user(self, name: str, password: str) -> Any | None:
-        replacement = self._authenticator
-        if replacement is not None and self._decides_alone:
-            return replacement(name, password)
-        found, somebody = self._state.store.find_accounts(self.settings.identifier_field, name)
-        if replacement is not None:
-            found = replacement(name)
-        return found if passwords.check(found, somebody, password) else None
+        return decides_alone(self._authenticator) or hasattr(user, "check_password")
 
     def login(
         self, user: Any, *, remember: bool = False, method: str = "password", commit: bool = True
@@ -361,7 +386,7 @@ class DeviceSessions:
         browser_id = state.transport.read_browser_id(_app(), request) or new_browser_id()
         client = replace(visit.client, browser_digest=digest_of(browser_id))
         ask = state.settings.remember == "ask"
-        authenticated_at = visit.now if is_fresh else visit.now - state.settings.freshness
+        authenticated_at = visit.now if is_fresh else lifecycle.UNPROVEN
 
         def unit() -> lifecycle.Started:
             started = state.lifecycle.start(
@@ -377,7 +402,7 @@ class DeviceSessions:
             # First the cookies: a listener that raises must not cost the person their session.
             self._send_cookies(visit, started, browser_id)
             self._announce_ends(started.ended)
-            self._announce_start(started, user if announce else None)
+            self._announce_start(started, user, is_quiet=not announce)
             return started
 
         session = state.store.run(unit, commit=commit).session
@@ -419,18 +444,16 @@ class DeviceSessions:
 
         Returns:
             Whether it was right.
+
+        Raises:
+            TooManyAttempts: ``LOGIN_RATE_LIMIT`` is used up; the password was not looked at.
         """
         user = self.load_user()
-        if user is None or not passwords.is_checkable(password):
+        if user is None:
             return False
-        return self._is_password_of(user, password) and self.renew_current(commit=commit)
-
-    def _is_password_of(self, user: Any, password: str) -> bool:
-        if not self._decides_alone:
-            return passwords.check(user, user, password)
-        identifier = getattr(user, self.settings.identifier_field)
-        allowed = self._find_user(identifier, password)
-        return allowed is not None and self.id_of(allowed) == self.id_of(user)
+        client, now = self._caller()
+        is_right = self._state.accounts.confirm(user, password, client, now, self._authenticator)
+        return is_right and self.renew_current(commit=commit)
 
     def password_changed(self, user: Any, *, commit: bool = True) -> int:
         """End a person's other sessions and tokens after their password changed.
@@ -453,6 +476,7 @@ class DeviceSessions:
             self._announce_ends(dict.fromkeys(ended, "password_changed"))
             if visit is not None and token is not None:
                 self._send_new_secret(visit, current, token, signals.session_rotated)
+            self._after_commit(partial(self._state.notifier.password_changed, user))
             return len(ended)
 
         return self._state.store.run(unit, commit=commit)
@@ -689,23 +713,34 @@ class DeviceSessions:
     ) -> None:
         expires_at = _cookie_end(session)
 
-        def tell() -> None:
+        def announce() -> None:
             visit.send(token=token, expires_at=expires_at)
             login.follow_freshness(self._is_fresh(visit, self.settings.freshness))
-            _send(signal, session=session)
+            tell(signal, session=session)
 
-        self._after_commit(tell)
+        self._after_commit(announce)
 
-    def _announce_start(self, started: lifecycle.Started, user: Any | None) -> None:
-        def tell() -> None:
+    def _announce_start(self, started: lifecycle.Started, user: Any, is_quiet: bool) -> None:
+        def announce() -> None:
             session, device = started.session, started.device
-            if user is not None:
+            if not is_quiet:
                 login.announce_login(user)
             if started.is_new_device:
-                _send(signals.device_first_seen, device=device, session=session)
-            _send(signals.session_started, session=session, new_device=started.is_new_device)
+                tell(signals.device_first_seen, device=device, session=session)
+            tell(signals.session_started, session=session, new_device=started.is_new_device)
+            if started.suspicions:
+                tell(signals.suspicious_login, session=session, reasons=started.suspicions)
+            self._mail_about(started, user)
 
-        self._after_commit(tell)
+        self._after_commit(announce)
+
+    def _mail_about(self, started: lifecycle.Started, user: Any) -> None:
+        notifier = self._state.notifier
+        if started.suspicions:
+            reasons = [messages.why_suspicious(reason) for reason in started.suspicions]
+            notifier.suspicious(user, started.session, reasons)
+        elif self.settings.notify_new_device and started.is_news:
+            notifier.new_device(user, started.session)
 
     def _announce_ends(self, ended: dict[Any, str]) -> None:
         for session, reason in ended.items():
@@ -714,7 +749,7 @@ class DeviceSessions:
     def _tell_end(self, session: Any, session_id: uuid.UUID, reason: str) -> None:
         if has_request_context():
             self._leave(session_id)
-        _send(signals.session_ended, session=session, reason=reason)
+        tell(signals.session_ended, session=session, reason=reason)
 
     def _leave(self, session_id: uuid.UUID) -> None:
         """Stop being signed in for the rest of a request whose own session has ended."""
@@ -743,10 +778,6 @@ def _known_visit() -> Visit | None:
     visit: Visit | None = g.get("_device_sessions_visit")
     is_this = visit is not None and visit.request is request._get_current_object()  # type: ignore[attr-defined]
     return visit if is_this else None
-
-
-def _send(signal: Any, **facts: Any) -> None:
-    signal.send(_app(), **facts)
 
 
 def _app() -> Flask:

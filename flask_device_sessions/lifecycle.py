@@ -1,6 +1,6 @@
 """The rules of a session's life, in the order in which they happen.
 
-start, restore, touch, rotate, confirm, end: each takes ``now`` and who is calling, and runs
+start, restore, touch, move, rotate, confirm, end: each takes ``now`` and who is calling, and runs
 inside a unit of the store. No Flask here: what a rule decides is carried out elsewhere.
 """
 
@@ -8,17 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from .audit import Entry, Trail
+from . import suspicion
+from .audit import Entry, Tail, Trail
 from .clients import Client
 from .config import Settings
 from .errors import SessionLimitReached
 from .ids import new_id
-from .networks import stored_form
+from .networks import is_within, same_network, stored_form
+from .places import Atlas, Place
 from .store import Found, Store
+from .suspicion import Sighting
 from .tokens import SessionToken
+
+#: ``authenticated_at`` of a session whose password check counts for nothing.
+UNPROVEN = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+#: How many of a person's sessions, the latest ones, a sign-in is compared with.
+_SIGHTINGS = 20
+
+#: How many of a person's newest events are searched for refused passwords.
+_TAIL = 20
 
 
 @dataclass(frozen=True)
@@ -29,22 +41,37 @@ class Started:
         session: the new session.
         device: the browser it runs in, as a row.
         is_new_device: whether this person never signed in there before.
+        is_first_device: whether they never signed in anywhere before.
         token: the credential, in clear.
         ended: the sessions that it ended, each with the reason.
+        suspicions: what was unusual: some of :data:`.suspicion.REASONS`.
     """
 
     session: Any
     device: Any
     is_new_device: bool
+    is_first_device: bool
     token: SessionToken
     ended: dict[Any, str]
+    suspicions: list[str]
+
+    @property
+    def is_news(self) -> bool:
+        """Whether the person should hear of the device; a first one is their own."""
+        return self.is_new_device and not self.is_first_device
 
 
 @dataclass(frozen=True)
 class Restored:
-    """A credential that is good."""
+    """A credential that is good.
+
+    Attributes:
+        found: its session.
+        is_previous: whether it is the secret before the newest one, which was not seen yet.
+    """
 
     found: Found
+    is_previous: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,11 +80,13 @@ class Refused:
 
     Attributes:
         reason: why its session ended, or ``None`` for a credential that never was one.
-        due: the session, when it ended by itself and its row does not say so yet.
+        found: its session.
+        is_due: whether it ended just now, and its row does not say so yet.
     """
 
     reason: str | None = None
-    due: Found | None = None
+    found: Found | None = None
+    is_due: bool = False
 
 
 class Lifecycle:
@@ -67,6 +96,7 @@ class Lifecycle:
         store: the rows.
         settings: limits and policies.
         trail: where every change is recorded.
+        atlas: tells where addresses are.
         address_key: secret for ``IP_STORAGE="hash"``.
         is_user_active: tells whether a user may be signed in; ``None`` when everyone may.
     """
@@ -76,12 +106,14 @@ class Lifecycle:
         store: Store,
         settings: Settings,
         trail: Trail,
+        atlas: Atlas,
         address_key: bytes,
         is_user_active: Callable[[Any], bool] | None = None,
     ) -> None:
         self._store = store
         self._settings = settings
         self._trail = trail
+        self._atlas = atlas
         self._address_key = address_key
         self._is_user_active = is_user_active
 
@@ -123,6 +155,8 @@ class Lifecycle:
         ended = self._make_room(user, known, [s for _, s in in_use if s is not None], now)
         if ended:
             self._store.end(ended, now)
+        tail = self._trail.read_tail(user_id, _TAIL)
+        earlier = self._store.list_sightings(user_id, _SIGHTINGS)
         device = known or self._new_device(user_id, client, now)
         session, token = self._new_session(user_id, device, client, now)
         session.remembered = remembered
@@ -130,9 +164,34 @@ class Lifecycle:
         session.authenticated_at = authenticated_at
         session.expires_at = self._end_of_life(now, longest)
         self._insert(session, device, is_new=known is None, client=client, now=now)
-        started = Started(session, device, known is None, token, ended)
-        self._record(user_id, _entries_of(started), client, now)
+        suspicions = self._suspicions(client, earlier, tail.failures, now)
+        started = Started(session, device, known is None, not earlier, token, ended, suspicions)
+        self._record(user_id, _entries_of(started), client, now, tail)
         return started
+
+    def _suspicions(
+        self, client: Client, earlier: Sequence[Any], failures: int, now: datetime
+    ) -> list[str]:
+        """Return what is unusual about a sign-in, given where the person was seen before."""
+        ignored = self._settings.ignored_networks
+        place = self._atlas.locate(client.address)
+        new = Sighting(self._address(client), place, now)
+        if is_within(client.address, ignored):  # asked here: of a hash nobody can tell
+            new = Sighting(None, Place(), now)
+        seen = [self._sighting(row) for row in earlier if row.last_active_at is not None]
+        return suspicion.reasons(
+            new,
+            seen,
+            failures=failures,
+            speed_limit_kmh=self._settings.travel_speed_limit,
+            ignored_networks=ignored,
+        )
+
+    def _sighting(self, row: Any) -> Sighting:
+        place = self._atlas.locate(row.last_ip_address)
+        if place.country is None:  # hashed, or not kept: the row still knows the names
+            place = Place(row.country, row.city)
+        return Sighting(row.last_ip_address, place, row.last_active_at)
 
     def _make_room(
         self, user: Any, known: Any | None, live: Sequence[Any], now: datetime
@@ -165,6 +224,7 @@ class Lifecycle:
     ) -> tuple[Any, SessionToken]:
         token = SessionToken.issue(new_id())
         address = self._address(client)
+        place = self._atlas.locate(client.address)
         session = self._store.models.session(
             id=token.id,
             user_id=user_id,
@@ -173,6 +233,8 @@ class Lifecycle:
             token_digest=token.digest,
             ip_address=address,
             last_ip_address=address,
+            country=place.country,
+            city=place.city,
             user_agent=client.user_agent,
             created_at=now,
             last_active_at=now,
@@ -195,21 +257,40 @@ class Lifecycle:
 
     # -- Restore ---------------------------------------------------------------------------
 
-    def restore(self, token: SessionToken, now: datetime) -> Restored | Refused:
+    def restore(self, token: SessionToken, client: Client, now: datetime) -> Restored | Refused:
         """Decide whether a credential is good: one SELECT, then named checks.
 
         Raises:
             StoreUnavailable: nobody can tell right now.
         """
         found = self._store.find(token.id)
-        if found is None or not token.matches(found.token_digest):
+        is_previous = False
+        if found is None:
             return Refused()
+        if not token.matches(found.token_digest):
+            if found.previous_digest is None or not token.matches(found.previous_digest):
+                return Refused()
+            is_previous = True
         if found.ended_at is not None:
-            return Refused(found.end_reason)
-        reason = self._time_is_up(found, now) or self._user_is_out(found)
+            return Refused(found.end_reason, found)
+        reason = (
+            self._time_is_up(found, now)
+            or self._user_is_out(found)
+            or self._is_stolen(found, is_previous)
+            or self._network_is_out(found, client)
+        )
         if reason is not None:
-            return Refused(reason, due=found)
-        return Restored(found)
+            return Refused(reason, found, is_due=True)
+        return Restored(found, is_previous)
+
+    def _is_stolen(self, found: Found, is_previous: bool) -> str | None:
+        """A secret that its browser has replaced and used: whoever sends it has a copy."""
+        return "reused" if is_previous and found.previous_ended_at is not None else None
+
+    def _network_is_out(self, found: Found, client: Client) -> str | None:
+        if self._settings.ip_change_policy != "revoke":
+            return None
+        return "ip_changed" if self.has_moved(found, client) else None
 
     def _time_is_up(self, session: Any, now: datetime) -> str | None:
         if session.expires_at is not None and now >= session.expires_at:
@@ -235,6 +316,43 @@ class Lifecycle:
         if self._store.touch(found.id, now, due, values):
             found.note(last_active_at=now, **values)
 
+    def has_moved(self, found: Found, client: Client) -> bool:
+        """Whether a session comes from another network than the last one, as far as is known."""
+        old, new = found.last_ip_address, self._address(client)
+        if old == new or old is None or new is None:
+            return False
+        return self._settings.ip_change_policy != "ignore" and not same_network(old, new)
+
+    def move(
+        self, found: Found, values: dict[str, Any], client: Client, now: datetime
+    ) -> list[Any]:
+        """Write down that a session comes from another network.
+
+        Args:
+            found: the session.
+            values: those of :meth:`moved_values`.
+            client: who asked.
+            now: when.
+
+        Returns:
+            The session, or nothing when it has ended meanwhile.
+        """
+        live = self._lock_live(found.user_id, self._store.models.session.id == found.id)
+        for session in live:
+            detail = {"old": session.last_ip_address, "new": values["last_ip_address"]}
+            self._store.change(session, **values)
+            entry = Entry("ip_changed", session, detail=detail)
+            self._record(found.user_id, [entry], client, now)
+        return live
+
+    def moved_values(self, client: Client) -> dict[str, Any]:
+        """Return the columns of a session that its new network changes."""
+        place = self._atlas.locate(client.address)
+        values: dict[str, Any] = {"country": place.country, "city": place.city}
+        if self._settings.ip_change_policy == "confirm":
+            values["authenticated_at"] = UNPROVEN
+        return {"last_ip_address": self._address(client), **values}
+
     # -- Rotate and confirm ------------------------------------------------------------------
 
     def rotate(
@@ -256,10 +374,53 @@ class Lifecycle:
             return None
         token = SessionToken.issue(session.id)
         freshness = {"authenticated_at": now} if confirmed else {}
-        self._store.change(session, token_digest=token.digest, **freshness)
+        self._renew(session, token, now, previous_digest=None, **freshness)
         action = "session_confirmed" if confirmed else "session_rotated"
         self._record(session.user_id, [Entry(action, session)], client, now)
         return token
+
+    def is_rotation_due(self, restored: Restored, now: datetime) -> bool:
+        """Whether ``ROTATE_INTERVAL`` asks for a new secret.
+
+        Also when the answer with the last one got lost, an interval later: until the newest
+        secret has been seen, the one before it works.
+        """
+        interval, found = self._settings.rotate_interval, restored.found
+        if interval is None or found.kind != "browser":
+            return False
+        return bool(now >= (found.rotated_at or found.created_at) + interval)
+
+    def rotate_on_clock(
+        self, presented: SessionToken, found: Found, client: Client, now: datetime
+    ) -> tuple[Any, SessionToken] | None:
+        """Give a session a new secret; the presented one works until the new one was seen.
+
+        Returns:
+            The session and the new credential, or ``None`` when another request was first.
+        """
+        live = self._lock_live(found.user_id, self._store.models.session.id == found.id)
+        if not live or live[0].token_digest != found.token_digest:
+            return None
+        token = SessionToken.issue(found.id)
+        self._renew(live[0], token, now, previous_digest=presented.digest)
+        self._record(found.user_id, [Entry("session_rotated", live[0])], client, now)
+        return live[0], token
+
+    def _renew(self, session: Any, token: SessionToken, now: datetime, **values: Any) -> None:
+        self._store.change(
+            session, token_digest=token.digest, rotated_at=now, previous_ended_at=None, **values
+        )
+
+    def settle(self, restored: Restored, now: datetime) -> None:
+        """Note that the newest secret was seen: from now on the one before it is a copy.
+
+        Raises:
+            sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError: it could not be written now.
+        """
+        found = restored.found
+        is_pending = found.previous_digest is not None and found.previous_ended_at is None
+        if is_pending and not restored.is_previous:
+            self._store.retire_previous(found.id, found.token_digest, now)
 
     # -- End -------------------------------------------------------------------------------
 
@@ -279,10 +440,12 @@ class Lifecycle:
         return live
 
     def end_found(self, found: Found, reason: str, client: Client, now: datetime) -> list[Any]:
-        """Write down that a session ended by itself, unless it was active meanwhile."""
+        """Write down that a session ended by itself; by idleness, unless it was active since."""
         session = self._store.models.session
-        unchanged = session.last_active_at <= found.last_active_at
-        return self.end(found.user_id, reason, client, now, session.id == found.id, unchanged)
+        conditions = [session.id == found.id]
+        if reason == "idle":
+            conditions.append(session.last_active_at <= found.last_active_at)
+        return self.end(found.user_id, reason, client, now, *conditions)
 
     def password_changed(
         self, user_id: Any, current: Any | None, client: Client, now: datetime
@@ -304,6 +467,23 @@ class Lifecycle:
         self._record(user_id, [Entry("password_changed", current)], client, now)
         return ended, token
 
+    # -- What happens beside ---------------------------------------------------------------------
+
+    def note(self, user_id: Any, entry: Entry, client: Client, now: datetime) -> None:
+        """Record what changed no session.
+
+        Args:
+            user_id: whose account it is about; ``None``, at the same cost: nobody's.
+            entry: what happened.
+            client: who asked.
+            now: when.
+
+        Raises:
+            NoSuchUser: the person was deleted meanwhile.
+        """
+        self._store.lock_user(user_id)
+        self._record(user_id, [entry], client, now)
+
     # -- Devices -----------------------------------------------------------------------------
 
     def rename(self, device: Any, name: str | None, client: Client, now: datetime) -> None:
@@ -318,9 +498,14 @@ class Lifecycle:
         return self._store.lock_live(user_id, *conditions)
 
     def _record(
-        self, user_id: Any, entries: Sequence[Entry], client: Client, now: datetime
+        self,
+        user_id: Any,
+        entries: Sequence[Entry],
+        client: Client,
+        now: datetime,
+        tail: Tail | None = None,
     ) -> None:
-        self._trail.record(user_id, entries, client, self._address(client), now)
+        self._trail.record(user_id, entries, client, self._address(client), now, tail)
 
     def _address(self, client: Client) -> str | None:
         return stored_form(client.address, self._settings.ip_storage, self._address_key)
@@ -335,4 +520,8 @@ def _entries_of(started: Started) -> list[Entry]:
     if started.is_new_device:
         entries.append(Entry("device_first_seen", started.session, started.device))
     detail = {"method": started.session.auth_method, "new_device": started.is_new_device}
-    return [*entries, Entry("session_started", started.session, started.device, detail)]
+    entries.append(Entry("session_started", started.session, started.device, detail))
+    if started.suspicions:
+        reasons = {"reasons": started.suspicions}
+        entries.append(Entry("suspicious_login", started.session, started.device, reasons))
+    return entries

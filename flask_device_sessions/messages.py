@@ -34,6 +34,22 @@ _ENDED = {
     "reused": N_("Signed out because a copy of the session was used elsewhere."),
 }
 
+_SUSPICIONS = {
+    "new_country": N_("It came from a country where you had not signed in before."),
+    "many_failures": N_("Several wrong passwords were tried before it."),
+    "impossible_travel": N_("It came from too far away from where you were shortly before."),
+    "two_places": N_("You were signed in from another network within the hour."),
+}
+
+
+def why_suspicious(reason: str) -> str:
+    """Tell a person what was unusual about a sign-in.
+
+    Args:
+        reason: one of :data:`.suspicion.REASONS`.
+    """
+    return gettext(_SUSPICIONS[reason])
+
 
 def why_you_are_out(reason: str) -> str:
     """Tell a visitor why their session ended.

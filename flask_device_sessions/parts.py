@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Flask
+from blinker import Signal
+from flask import Flask, current_app
 
 from . import login, models, store
+from .accounts import Accounts
 from .audit import Trail
 from .config import PREFIX, Settings, key_list
 from .errors import ConfigError
 from .lifecycle import Lifecycle
+from .notifications import Notifier
+from .places import Atlas
 from .signing import Purpose
 from .store import Store
 from .transport import Transport
@@ -28,6 +32,8 @@ class Parts:
     store: Store
     lifecycle: Lifecycle
     transport: Transport
+    accounts: Accounts
+    notifier: Notifier
     audit_keys: list[bytes]
 
 
@@ -42,8 +48,6 @@ def assemble(app: Flask, given: dict[str, Any]) -> Parts:
         ConfigError: the app cannot work like this; the text says what to change.
     """
     _check_secret_key(app)
-    if given["mailer"] is not None:
-        raise ConfigError("mailer= is not available yet. Remove it for now.")
     settings = Settings.from_config(app.config)
     db = given["db"] or _find_db(app)
     user_model = models.find_model(db.Model, given["user_model"] or settings.user_model)
@@ -61,10 +65,31 @@ def assemble(app: Flask, given: dict[str, Any]) -> Parts:
         rows,
         settings,
         Trail(rows, audit_keys[0]),
+        Atlas(settings.geoip_database),
         address_key=keys.derive(Purpose.ADDRESS)[0],
         is_user_active=_is_active if login.has_own_activity(user_model) else None,
     )
-    return Parts(settings, rows, rules, transport, audit_keys)
+    accounts = Accounts(
+        rows,
+        rules,
+        settings.identifier_field,
+        settings.login_rate_limit,
+        settings.rate_limit_storage_uri,
+        throttle_key=keys.derive(Purpose.THROTTLE)[0],
+        tell=tell,
+    )
+    notifier = Notifier(
+        given["mailer"],
+        base_url=settings.base_url,
+        sender=settings.mail_sender,
+        identifier_field=settings.identifier_field,
+    )
+    return Parts(settings, rows, rules, transport, accounts, notifier, audit_keys)
+
+
+def tell(signal: Signal, **facts: Any) -> None:
+    """Send a signal of the app that is running."""
+    signal.send(current_app._get_current_object(), **facts)  # type: ignore[attr-defined]
 
 
 def _is_active(user: Any) -> bool:

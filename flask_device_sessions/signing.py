@@ -36,6 +36,7 @@ class Purpose(str, Enum):
     ACTION = "pending-action"
     AUDIT = "audit-chain"
     ADDRESS = "address-hash"
+    THROTTLE = "login-throttle"
 
 
 class Signatures:

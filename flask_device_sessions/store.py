@@ -122,30 +122,41 @@ class Store:
     ) -> bool:
         """Write ``last_active_at`` and ``values`` if the session lives and the last is due.
 
-        One guarded statement that cannot bring an ended session back nor move time backwards,
-        and that gives way instead of waiting for a lock.
-
         Returns:
             Whether this call wrote it.
 
         Raises:
             sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError: it could not be written now.
         """
+        is_due = self.models.session.__table__.c.last_active_at < due
+        return self._write_briefly(session_id, is_due, {"last_active_at": now, **values})
+
+    def retire_previous(self, session_id: uuid.UUID, digest: str, now: datetime) -> bool:
+        """Let the secret before this one work no more, if this one is still the newest.
+
+        Returns, raises: as :meth:`touch`.
+        """
+        table = self.models.session.__table__
+        is_newest = (table.c.token_digest == digest) & table.c.previous_ended_at.is_(None)
+        return self._write_briefly(session_id, is_newest, {"previous_ended_at": now})
+
+    def _write_briefly(self, session_id: uuid.UUID, condition: Any, values: dict[str, Any]) -> bool:
+        """Change a live session on a short connection.
+
+        One guarded statement that cannot bring an ended session back nor move time backwards,
+        and that gives way instead of waiting for a lock.
+        """
         if transactions.has_connection(self.session()):
             self.roll_back()  # a second connection could deadlock with a pool of one
         table = self.models.session.__table__
-        live = sa.and_(
-            table.c.id == session_id, table.c.ended_at.is_(None), table.c.last_active_at < due
-        )
+        live = sa.and_(table.c.id == session_id, table.c.ended_at.is_(None), condition)
         with self.engine.connect() as connection, _without_waiting(connection):
             if connection.dialect.name == "postgresql":
                 free = sa.select(table.c.id).where(live).with_for_update(skip_locked=True)
                 live = table.c.id.in_(free)
-            touched = connection.execute(
-                sa.update(table).where(live).values(last_active_at=now, **values)
-            )
+            written = connection.execute(sa.update(table).where(live).values(**values))
             connection.commit()
-        return touched.rowcount == 1
+        return written.rowcount == 1
 
     @property
     def is_clean(self) -> bool:
@@ -280,7 +291,8 @@ class Store:
     def lock_user(self, user_id: Any) -> None:
         """Make every other change to this person's sessions wait until this unit ends.
 
-        Count-then-insert lets sessions in above a limit on every database without it.
+        Count-then-insert lets sessions in above a limit on every database without it. With
+        ``None``, nobody's, it costs the same and locks nothing.
         """
         self.session().info[_READS_ARE_OLD] = transactions.has_connection(self.session())
         if self.engine.dialect.name == "sqlite":
@@ -288,7 +300,8 @@ class Store:
             session = self.models.session.__table__
             statement: Any = sa.update(session).where(sa.false()).values(end_reason=None)
         else:
-            statement = sa.select(self.user_key).where(self.user_key == user_id).with_for_update()
+            is_person = self.user_key == sa.literal(user_id, self.user_key.type)
+            statement = sa.select(self.user_key).where(is_person).with_for_update()
         self.session.execute(statement)
 
     def _as_of_now(self, statement: sa.Select[Any]) -> sa.Select[Any]:
@@ -301,22 +314,40 @@ class Store:
         is_mysql = self.engine.dialect.name in ("mysql", "mariadb")
         return statement.with_for_update() if is_old and is_mysql else statement
 
-    def find_last_event(self, user_id: Any) -> tuple[int, str] | None:
-        """Return sequence and MAC of the person's newest event.
+    def list_tail(self, user_id: Any, limit: int) -> list[Any]:
+        """Return sequence, MAC and action of the person's newest events, newest first.
 
         Returns:
-            ``(0, "")`` when there is none yet; ``None`` when there is no such person.
+            One row of ``None`` when there is no event yet; none when there is no such person.
         """
         user, events = self.user_key.table, self.models.event.__table__
         newest = (
-            sa.select(events.c.sequence, events.c.mac)
+            sa.select(events.c.sequence, events.c.mac, events.c.action)
             .select_from(user.outerjoin(events, events.c.user_id == self.user_key))
-            .where(self.user_key == user_id)
+            .where(self.user_key == sa.literal(user_id, self.user_key.type))
             .order_by(events.c.sequence.desc())
-            .limit(1)
+            .limit(limit)
         )
-        row = self.session.execute(self._as_of_now(newest)).first()
-        return None if row is None else (row.sequence or 0, row.mac or "")
+        return list(self.session.execute(self._as_of_now(newest)))
+
+    def list_sightings(self, user_id: Any, limit: int) -> list[Any]:
+        """Return where and when the person's browsers were last active, the newest first.
+
+        Returns:
+            Rows of ``last_ip_address``, ``country``, ``city`` and ``last_active_at``; of
+            ``None`` for a device of which no session is left. None at all: no device is known.
+        """
+        device, session = self.models.device.__table__, self.models.session.__table__
+        seen = session.c.last_ip_address, session.c.country, session.c.city
+        is_there = sa.and_(session.c.device_id == device.c.id, session.c.user_id == user_id)
+        statement = (
+            sa.select(*seen, session.c.last_active_at)
+            .select_from(device.outerjoin(session, is_there))
+            .where(device.c.user_id == user_id)
+            .order_by(session.c.id.is_(None), session.c.last_active_at.desc())
+            .limit(limit)
+        )
+        return list(self.session.execute(statement))
 
     def list_devices_in_use(self, user_id: Any, browser_digest: str) -> list[tuple[Any, Any]]:
         """Return the devices that carry a live browser session, and this browser's in any case.
@@ -415,6 +446,16 @@ class Store:
         rows = self.session.execute(statement).all()
         found = next((row[0] for row in rows if row[1]), None)
         return found, next((row[0] for row in rows), None)
+
+    def is_known_device(self, field: str, identifier: str, browser_digest: str) -> bool:
+        """Whether the account with this identifier was signed in to in this browser before."""
+        user, device = self.models.user, self.models.device
+        known = sa.select(device.id).where(
+            device.browser_digest == browser_digest,
+            device.user_id == self.user_key,
+            getattr(user, field) == identifier,
+        )
+        return self.session.execute(known.limit(1)).first() is not None
 
     def find_user(self, text: str) -> Any | None:
         """Return the user whose primary key is written like ``text``."""

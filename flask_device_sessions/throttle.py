@@ -65,6 +65,19 @@ class _Window(NamedTuple):
     seconds: int
 
 
+class Admission(NamedTuple):
+    """What :meth:`Throttle.admit` says to one attempt.
+
+    Attributes:
+        wait: whole seconds to wait, at least 1, for ``Retry-After``; ``None`` is: go on.
+        network: where the attempt took a place, to be given back if it succeeds; ``None`` for
+            an attempt that had a place of its device's own, or none.
+    """
+
+    wait: int | None
+    network: str | None
+
+
 class Throttle:
     """Counts attempts to sign in and says how long the next one has to wait.
 
@@ -104,7 +117,7 @@ class Throttle:
         network: str | None,
         browser_digest: str | None,
         is_known_device: Callable[[], bool],
-    ) -> int | None:
+    ) -> Admission:
         """Count one attempt, before any password is hashed.
 
         A refused attempt uses up nothing: neither the network's count when it is the account's
@@ -118,27 +131,35 @@ class Throttle:
             browser_digest: of the browser's own cookie; ``None`` for a browser without one.
             is_known_device: whether that browser signed in to this account before. Called at
                 most once, and only when a count is used up; what it raises is passed on.
-
-        Returns:
-            ``None``: go on. Else whole seconds to wait, at least 1, for ``Retry-After``.
         """
         account = normal_account(account)
         wait = self._take(self._common(account, network))
-        if wait and browser_digest is not None and is_known_device():
+        if not wait:
+            return Admission(None, network)
+        if browser_digest is not None and is_known_device():
             wait = min(wait, self._take(self._windows("device", account, browser_digest)))
-        return wait or None
+        return Admission(wait or None, None)
 
-    def clear(self, account: str, browser_digest: str | None) -> None:
+    def clear(self, account: str, browser_digest: str | None, network: str | None = None) -> None:
         """Forget the attempts on an account and on a device's allowance, after a success.
 
-        Never the network's: with one account of his own, an attacker would start anew at will.
+        Of the network's, only the place that this success took is given back, so that an office
+        can sign in one after the other. With more, an attacker would start anew at will by
+        signing in to an account of his own.
+
+        Args:
+            account: as for :meth:`admit`.
+            browser_digest: as for :meth:`admit`.
+            network: that of the :class:`Admission`.
         """
         account = normal_account(account)
         windows = self._windows("account", account)
         if browser_digest is not None:
             windows += self._windows("device", account, browser_digest)
+        places = [] if network is None else self._windows("network", network)
         self._here.clear(windows)
-        self._ask(lambda shared: shared.clear(windows))
+        self._here.give_back(places)
+        self._ask(lambda shared: shared.clear(windows, places))
 
     def _common(self, account: str, network: str | None) -> list[_Window]:
         # The network first: when two attempts race for an account's last place, the one that
@@ -256,10 +277,13 @@ class _Shared:
             return 0
         return max(1, self._wait(windows))
 
-    def clear(self, windows: Iterable[_Window]) -> int:
-        """Forget these windows; 0, there being nothing to wait for."""
+    def clear(self, windows: Iterable[_Window], places: Iterable[_Window]) -> int:
+        """Forget the windows, give one place back in each of the others; nothing to wait for."""
         for window in windows:
             self._storage.clear(window.key)
+        for window in places:
+            # A window is a list of times, the newest first; `limits` cannot take one out.
+            self._storage.storage.lpop(self._storage.prefixed_key(window.key))
         return 0
 
     def _wait(self, windows: Iterable[_Window]) -> int:

@@ -6,6 +6,7 @@ set it. ``X-Forwarded-For`` is never read here, because anybody can send one.
 
 from __future__ import annotations
 
+import logging
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from datetime import datetime, timedelta
@@ -17,9 +18,12 @@ from .ambient import utc_now
 from .clients import Client
 from .config import Settings
 from .errors import BadToken
+from .logs import Throttled
 from .signing import Purpose, Signatures
 from .tokens import SessionToken, digest_of
 from .visit import Outgoing
+
+_junk = Throttled(logging.getLogger("flask_device_sessions.audit"), timedelta(minutes=1))
 
 #: The longest that browsers keep a cookie (RFC 6265bis 5.5): how long a browser is recognised.
 COOKIE_AGE = timedelta(days=400)
@@ -52,6 +56,8 @@ class Transport:
         try:
             return SessionToken.parse(self.signatures(app).unsign(Purpose.SESSION, signed))
         except BadToken:
+            # Only the log: it costs no SQL, and strangers cannot fill a table with it.
+            _junk.warning("A session cookie that is not ours was ignored")
             return None
 
     def read_browser_id(self, app: Flask, request: Request) -> bytes | None:
@@ -81,6 +87,9 @@ class Transport:
         signatures = self.signatures(app)
         if outgoing.is_clearing:
             response.delete_cookie(self.cookie_name(app), **self._attributes(app))
+            if self._settings.clear_site_data:
+                kinds = ", ".join(f'"{kind}"' for kind in self._settings.clear_site_data)
+                response.headers["Clear-Site-Data"] = kinds
         if outgoing.token is not None:
             text = signatures.sign(Purpose.SESSION, outgoing.token.text())
             self._set(app, response, self.cookie_name(app), text, outgoing.expires_at)

@@ -114,7 +114,7 @@ def _try(
     browser: str | None = None,
     known: bool = False,
 ) -> int | None:
-    return throttle.admit(account, network, browser, Knows(known))
+    return throttle.admit(account, network, browser, Knows(known)).wait
 
 
 def _passed(count: int, attempt: Callable[[int], int | None]) -> int:

@@ -10,7 +10,7 @@ from flask_login import login_required
 
 from ..config import Settings
 from ..decorators import allow_anonymous
-from ..errors import SessionLimitReached, StoreUnavailable
+from ..errors import SessionLimitReached, StoreUnavailable, TooManyAttempts
 from . import plain, views
 from .pages import protect
 
@@ -34,15 +34,17 @@ URLS: tuple[tuple[str, str, str, Callable[..., Any], Guard], ...] = (
 
 
 def make_blueprint(settings: Settings) -> Blueprint:
-    """Return the blueprint of the pages, for one app."""
+    """Return the blueprint of the pages, for one app; without pages, of the mails' templates."""
     blueprint = Blueprint(
         "device_sessions",
         "flask_device_sessions",
         url_prefix=settings.url_prefix,
         template_folder="templates",
-        static_folder="static",
+        static_folder="static" if settings.pages else None,
         static_url_path="/device-sessions/static",
     )
+    if not settings.pages:
+        return blueprint
     for rule, endpoint, methods, view, guard in URLS:
         blueprint.add_url_rule(rule, endpoint, guard(view), methods=methods.split())
     blueprint.after_request(protect)
@@ -51,9 +53,7 @@ def make_blueprint(settings: Settings) -> Blueprint:
 
 def register_error_handlers(app: Flask, *, with_pages: bool) -> None:
     """Answer in words when a verb, in any view of the app, cannot do its part."""
-    if with_pages:
-        app.register_error_handler(StoreUnavailable, views.unavailable)
-        app.register_error_handler(SessionLimitReached, views.limit_reached)
-    else:
-        app.register_error_handler(StoreUnavailable, plain.unavailable)
-        app.register_error_handler(SessionLimitReached, plain.limit_reached)
+    answers: Any = views if with_pages else plain
+    app.register_error_handler(StoreUnavailable, answers.unavailable)
+    app.register_error_handler(SessionLimitReached, answers.limit_reached)
+    app.register_error_handler(TooManyAttempts, answers.too_many_attempts)

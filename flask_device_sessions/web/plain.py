@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 
 from flask import request
-from werkzeug.exceptions import Conflict, HTTPException, ServiceUnavailable
+from werkzeug.exceptions import Conflict, HTTPException, ServiceUnavailable, TooManyRequests
 
-from ..errors import SessionLimitReached, StoreUnavailable
+from ..errors import SessionLimitReached, StoreUnavailable, TooManyAttempts
 
 _logger = logging.getLogger("flask_device_sessions")
 
@@ -21,3 +21,8 @@ def unavailable(error: StoreUnavailable) -> HTTPException:
 def limit_reached(error: SessionLimitReached) -> HTTPException:
     """Answer a sign-in that met ``LIMIT_POLICY="refuse"``."""
     return Conflict(str(error))
+
+
+def too_many_attempts(error: TooManyAttempts) -> HTTPException:
+    """Answer an attempt beyond ``LOGIN_RATE_LIMIT``."""
+    return TooManyRequests(str(error), retry_after=error.retry_after)

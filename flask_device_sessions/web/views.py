@@ -10,7 +10,13 @@ from typing import Any
 from flask import Response, abort, current_app, flash, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from ..errors import BadToken, NoSuchUser, SessionLimitReached, StoreUnavailable
+from ..errors import (
+    BadToken,
+    NoSuchUser,
+    SessionLimitReached,
+    StoreUnavailable,
+    TooManyAttempts,
+)
 from ..i18n import gettext, ngettext
 from ..proxies import current_extension, current_session, current_user
 from ..redirects import safe_next
@@ -40,7 +46,10 @@ def login() -> AnyResponse:
         return page("login", form=form, notice=notice)
     if not form.validate():
         return _login_again(form, gettext("This page was open for too long. Try again."), 400)
-    user = current_extension.authenticate(form.identifier.data or "", form.password.data or "")
+    try:
+        user = current_extension.authenticate(form.identifier.data or "", form.password.data or "")
+    except TooManyAttempts as error:
+        return _wait(_login_again(form, _wait_a_while(error), 429), error)
     if user is None:
         return _login_again(form, gettext("The name or the password is wrong."), 401)
     try:
@@ -162,11 +171,19 @@ def confirm() -> AnyResponse:
         action = stepup.unseal(form.action.data) if form.action.data else None
     except BadToken:
         return _expired_form()
-    if not current_extension.confirm(form.password.data or ""):
-        form.form_errors.append(gettext("The password is wrong."))
-        form.next.data = safe_next(form.next.data)
-        return _challenge(page("confirm", 401, form=form))
+    try:
+        is_right = current_extension.confirm(form.password.data or "")
+    except TooManyAttempts as error:
+        return _wait(_confirm_again(form, _wait_a_while(error), 429), error)
+    if not is_right:
+        return _challenge(_confirm_again(form, gettext("The password is wrong."), 401))
     return _go_on(form.next.data) if action is None else _DEEDS[action.name](**action.values)
+
+
+def _confirm_again(form: forms.ConfirmForm, problem: str, status: int) -> Response:
+    form.form_errors.append(problem)
+    form.next.data = safe_next(form.next.data)
+    return page("confirm", status, form=form)
 
 
 def _guarded(name: str, **values: str) -> AnyResponse:
@@ -248,5 +265,24 @@ def unavailable(error: StoreUnavailable) -> Response:
         gettext("Please try again in a moment"),
         str(error) if is_for_developers else gettext("Signing in and out is not possible now."),
     )
+    response.headers["Retry-After"] = str(error.retry_after)
+    return response
+
+
+def too_many_attempts(error: TooManyAttempts) -> Response:
+    """Answer an attempt beyond ``LOGIN_RATE_LIMIT``, from a view of the app's own."""
+    return _wait(error_page(429, gettext("Please wait"), _wait_a_while(error)), error)
+
+
+def _wait_a_while(error: TooManyAttempts) -> str:
+    minutes = -(-error.retry_after // 60)
+    return ngettext(
+        "Too many attempts. Try again in %(num)d minute.",
+        "Too many attempts. Try again in %(num)d minutes.",
+        minutes,
+    )
+
+
+def _wait(response: Response, error: TooManyAttempts) -> Response:
     response.headers["Retry-After"] = str(error.retry_after)
     return response
