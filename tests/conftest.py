@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from http.cookies import SimpleCookie
 from typing import Any
@@ -14,7 +15,7 @@ from flask.testing import FlaskClient
 
 from flask_device_sessions import DeviceSessions
 from flask_device_sessions.testing import IPHONE, Browser
-from tests import engines
+from tests import canary, engines
 from tests.support import User, add_user, db, make_app
 
 hypothesis.settings.register_profile("suite", deadline=None)
@@ -150,3 +151,13 @@ def _check_cookie(header: str, headers: Any) -> None:
         assert morsel["secure"], header
         assert morsel["path"] == "/", header
         assert not morsel["domain"], header
+
+
+@pytest.fixture(autouse=True)
+def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[canary.Canary]:
+    """Find no credential in logs, events, mails, pages, URLs or tracebacks (ASVS 14.2, 16.2.5)."""
+    listening = canary.Canary()
+    listener = canary.watch(monkeypatch, listening)
+    yield listening
+    logging.getLogger().removeHandler(listener)
+    assert listening.sing() == []
