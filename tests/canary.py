@@ -12,6 +12,7 @@ from base64 import urlsafe_b64decode
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from flask.testing import FlaskClient
@@ -79,7 +80,7 @@ def _watch_clients(monkeypatch: pytest.MonkeyPatch, canary: Canary) -> None:
             canary.learn(header)
         if not response.is_streamed:
             canary.said.append(response.get_data(as_text=True))
-        canary.said.append(response.headers.get("Location", ""))
+        canary.said.append(unquote(response.headers.get("Location", "")))
         return response
 
     monkeypatch.setattr(FlaskClient, "open", open_and_listen)

@@ -76,7 +76,7 @@ class Caller:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         with closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)) as line:
             method = "GET" if form is None else "POST"
-            line.request(method, path, form and urlencode(form), headers)
+            line.request(method, path, None if form is None else urlencode(form), headers)
             answer = line.getresponse()
             body = answer.read().decode()
         for header in answer.headers.get_all("Set-Cookie") or []:
