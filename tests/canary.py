@@ -78,8 +78,7 @@ def _watch_clients(monkeypatch: pytest.MonkeyPatch, canary: Canary) -> None:
         response = original(client, *args, **values)
         for header in response.headers.getlist("Set-Cookie"):
             canary.learn(header)
-        if not response.is_streamed:
-            canary.said.append(response.get_data(as_text=True))
+        canary.said.append(response.get_data(as_text=True))
         canary.said.append(unquote(response.headers.get("Location", "")))
         return response
 
