@@ -144,7 +144,7 @@ class Pair:
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        listeners = {
+        listeners: dict[str, Callable[..., Any]] = {
             "before_cursor_execute": self._before,
             "after_cursor_execute": self._after,
             "commit": self._on_commit,
