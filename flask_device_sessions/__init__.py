@@ -11,16 +11,23 @@ from .errors import (
     SchemaError,
     SessionLimitReached,
     StoreUnavailable,
+    TooManyAttempts,
 )
 from .extension import DeviceSessions
 from .models import END_REASONS, DeviceMixin, DeviceSessionMixin, SessionEventMixin
 from .proxies import current_session
 from .signals import (
     device_first_seen,
+    ip_changed,
+    login_failed,
+    login_throttled,
+    not_me_reported,
     session_confirmed,
     session_ended,
     session_rotated,
     session_started,
+    suspicious_login,
+    token_issued,
 )
 
 __version__ = "0.1.0.dev0"
@@ -38,12 +45,19 @@ __all__ = [
     "SessionEventMixin",
     "SessionLimitReached",
     "StoreUnavailable",
+    "TooManyAttempts",
     "allow_anonymous",
     "current_session",
     "device_first_seen",
     "fresh_session_required",
+    "ip_changed",
+    "login_failed",
+    "login_throttled",
+    "not_me_reported",
     "session_confirmed",
     "session_ended",
     "session_rotated",
     "session_started",
+    "suspicious_login",
+    "token_issued",
 ]

@@ -102,7 +102,7 @@ class Accounts:
         if not passwords.is_checkable(password):
             return False
         name = str(getattr(user, self._field))
-        network = self._admit(name, client, now)
+        network = self._admit(name, client, now, finder)
         if self._is_password_of(user, name, password, finder):
             self._throttle.clear(name, client.browser_digest, network)
             return True
@@ -112,7 +112,7 @@ class Accounts:
     def _authenticate(
         self, name: str, password: str, client: Client, now: datetime, finder: Finder | None
     ) -> Any | None:
-        network = self._admit(name, client, now)
+        network = self._admit(name, client, now, finder)
         user, is_right = self._check(name, password, finder)
         reason = _why_not(user, is_right)
         if reason is None:
@@ -132,6 +132,12 @@ class Accounts:
         if finder is not None:
             found = finder(name)
         return found, passwords.check(found, somebody, password)
+
+    def _named(self, name: str, finder: Finder | None) -> Any | None:
+        """Return the account with this name, whatever the password."""
+        if finder is not None and not decides_alone(finder):
+            return finder(name)
+        return self._find(name)[0]
 
     def _find(self, name: str) -> tuple[Any | None, Any | None]:
         """Return the account with this name, and any one account."""
@@ -156,24 +162,24 @@ class Accounts:
 
     # -- How often -------------------------------------------------------------------------------
 
-    def _admit(self, name: str, client: Client, now: datetime) -> str | None:
+    def _admit(self, name: str, client: Client, now: datetime, finder: Finder | None) -> str | None:
         """Count an attempt before its password is looked at; return where it took a place."""
         network = None if client.address is None else network_of(client.address)
         digest = client.browser_digest
         admission = self._throttle.admit(
-            name,
-            network,
-            digest,
-            lambda: self._store.is_known_device(self._field, name, str(digest)),
+            name, network, digest, lambda: self._is_known_device(name, str(digest), finder)
         )
         if admission.wait is None:
             return admission.network
         if self._noted_networks.is_due(network) and self._noted_accounts.is_due(
             normal_account(name)
         ):
-            self._note(self._find(name)[0], Entry("login_throttled"), client, now)
+            self._note(self._named(name, finder), Entry("login_throttled"), client, now)
         self._tell(signals.login_throttled, identifier=name)
         raise TooManyAttempts(admission.wait)
+
+    def _is_known_device(self, name: str, digest: str, finder: Finder | None) -> bool:
+        return self._store.has_device(self._id_of(self._named(name, finder)), digest)
 
     # -- What is written down --------------------------------------------------------------------
 
@@ -185,11 +191,13 @@ class Accounts:
         self._tell(signals.login_failed, identifier=name, reason=reason)
 
     def _note(self, user: Any | None, entry: Entry, client: Client, now: datetime) -> None:
-        user_id = None if user is None else self._store.id_of(user)
-        unit = partial(self._rules.note, user_id, entry, client, now)
+        unit = partial(self._rules.note, self._id_of(user), entry, client, now)
         with suppress(NoSuchUser):
             # What the app has not saved yet is the app's to commit; the event goes with it.
             self._store.run(unit, commit=self._store.is_clean)
+
+    def _id_of(self, user: Any | None) -> Any | None:
+        return None if user is None else self._store.id_of(user)
 
     def _note_storage_down(self) -> None:
         if self._store.is_clean:

@@ -15,18 +15,22 @@ from .config import Settings
 
 @dataclass
 class Ambient:
-    """Two questions and who answers them.
+    """Three questions and who answers them.
 
     Attributes:
         settings: the settings of the app that is running.
         session_id: the id of the session of the request that is running, if any.
+        stored_address: what ``IP_STORAGE`` lets that app keep of an address.
     """
 
     settings: Callable[[], Settings]
     session_id: Callable[[], uuid.UUID | None]
+    stored_address: Callable[[str | None], str | None]
 
 
-ambient = Ambient(settings=Settings, session_id=lambda: None)
+ambient = Ambient(
+    settings=Settings, session_id=lambda: None, stored_address=lambda address: address
+)
 
 
 def utc_now() -> datetime:

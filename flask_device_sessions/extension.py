@@ -148,6 +148,10 @@ class DeviceSessions:
         """The ``db.session`` that the verbs write through."""
         return self._state.store.session
 
+    def stored_address(self, address: str | None) -> str | None:
+        """Return what ``IP_STORAGE`` lets the database keep of an address."""
+        return self._state.lifecycle.stored_address(address)
+
     @property
     def is_cookie_secure(self) -> bool:
         """Whether browsers send the session cookie over HTTPS only."""

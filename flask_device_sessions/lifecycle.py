@@ -508,7 +508,11 @@ class Lifecycle:
         self._trail.record(user_id, entries, client, self._address(client), now, tail)
 
     def _address(self, client: Client) -> str | None:
-        return stored_form(client.address, self._settings.ip_storage, self._address_key)
+        return self.stored_address(client.address)
+
+    def stored_address(self, address: str | None) -> str | None:
+        """Return what ``IP_STORAGE`` lets the database keep of an address."""
+        return stored_form(address, self._settings.ip_storage, self._address_key)
 
 
 def _ended(session: Any, reason: str) -> Entry:

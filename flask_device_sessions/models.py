@@ -26,7 +26,7 @@ from .ambient import ambient, utc_now
 from .devices import PART_LENGTH, USER_AGENT_LENGTH, describe
 from .errors import ConfigError
 from .i18n import gettext
-from .networks import ADDRESS_LENGTH, same_network
+from .networks import ADDRESS_LENGTH, normalize, same_network
 
 #: Longest name that a person may give to a device or token, in characters.
 NAME_LENGTH = 100
@@ -228,7 +228,7 @@ class DeviceSessionMixin(_OwnedMixin):
 
     def ip_changed(self, ip: str) -> bool:
         """Whether ``ip`` lies in another network (/24, IPv6 /64) than the last address seen."""
-        return not same_network(self.last_ip_address, ip)
+        return not same_network(self.last_ip_address, ambient.stored_address(normalize(ip)))
 
 
 class DeviceMixin(_OwnedMixin):

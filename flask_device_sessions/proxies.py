@@ -50,10 +50,12 @@ current_session: Any = LocalProxy(_session)
 current_user: Any = flask_login.current_user
 
 
+def _is_here() -> bool:
+    return has_app_context() and EXTENSION in current_app.extensions
+
+
 def _settings() -> Settings:
-    if has_app_context() and EXTENSION in current_app.extensions:
-        return _extension().settings
-    return Settings()
+    return _extension().settings if _is_here() else Settings()
 
 
 def _session_id() -> uuid.UUID | None:
@@ -61,5 +63,10 @@ def _session_id() -> uuid.UUID | None:
     return getattr(session, "id", None)
 
 
+def _stored_address(address: str | None) -> str | None:
+    return _extension().stored_address(address) if _is_here() else address
+
+
 ambient.settings = _settings
+ambient.stored_address = _stored_address
 ambient.session_id = _session_id

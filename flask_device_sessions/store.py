@@ -447,15 +447,12 @@ class Store:
         found = next((row[0] for row in rows if row[1]), None)
         return found, next((row[0] for row in rows), None)
 
-    def is_known_device(self, field: str, identifier: str, browser_digest: str) -> bool:
-        """Whether the account with this identifier was signed in to in this browser before."""
-        user, device = self.models.user, self.models.device
-        known = sa.select(device.id).where(
-            device.browser_digest == browser_digest,
-            device.user_id == self.user_key,
-            getattr(user, field) == identifier,
-        )
-        return self.session.execute(known.limit(1)).first() is not None
+    def has_device(self, user_id: Any, browser_digest: str) -> bool:
+        """Whether this person was signed in in this browser before; ``None``: nobody was."""
+        device = self.models.device
+        is_theirs = device.user_id == sa.literal(user_id, self.user_key.type)
+        known = sa.select(device.id).where(is_theirs, device.browser_digest == browser_digest)
+        return self.session.execute(known).first() is not None
 
     def find_user(self, text: str) -> Any | None:
         """Return the user whose primary key is written like ``text``."""

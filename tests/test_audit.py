@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,20 @@ from flask import Flask
 
 from flask_device_sessions import DeviceSessions
 from flask_device_sessions.audit import ACTIONS
+from flask_device_sessions.logs import Throttled
 from flask_device_sessions.testing import Browser
-from tests.support import PASSWORD, User, add_user, db, make_app, sign_in
+from tests.support import (
+    PASSWORD,
+    User,
+    add_user,
+    db,
+    jar_of,
+    make_app,
+    replay,
+    sign_in,
+    statements,
+    who,
+)
 
 Tamper = Callable[[Any], Any]
 
@@ -140,3 +155,162 @@ def test_the_docs_list_every_action() -> None:
     page = (Path(__file__).parents[1] / "docs" / "concepts.md").read_text(encoding="utf-8")
 
     assert set(re.findall(r"`([a-z]+_[a-z_]+)`", page)) >= set(ACTIONS)
+
+
+# -- The log ---------------------------------------------------------------------------------------
+
+
+def _lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    return [
+        json.loads(record.getMessage())
+        for record in caplog.records
+        if record.name == "flask_device_sessions.audit"
+    ]
+
+
+def test_each_event_is_one_line_of_the_log(
+    extension: DeviceSessions, ada: User, laptop: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    """JSON in ASCII, with what the row says and without MACs (ASVS 16.2.1)."""
+    caplog.set_level(logging.INFO, "flask_device_sessions.audit")
+
+    sign_in(laptop)
+
+    events = extension.events_of(ada)[::-1]
+    lines = _lines(caplog)
+    assert [line["id"] for line in lines] == [str(event.id) for event in events]
+    assert lines[-1] | {"user_agent": ""} == {
+        "id": str(events[-1].id),
+        "user_id": ada.id,
+        "session_id": str(events[-1].session_id),
+        "device_id": str(events[-1].device_id),
+        "action": "session_started",
+        "created_at": str(events[-1].created_at),
+        "ip_address": "192.0.2.1",
+        "user_agent": "",
+        "detail": {"method": "password", "new_device": True},
+    }
+
+
+def test_no_text_from_outside_makes_a_line_of_its_own(
+    extension: DeviceSessions, ada: User, laptop: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Line ends, terminal codes and right-to-left marks are escaped or gone (ASVS 16.4.1)."""
+    caplog.set_level(logging.INFO, "flask_device_sessions.audit")
+    sign_in(laptop)
+    (device,) = extension.devices_of(ada)
+
+    extension.rename_device(device, "A\nB\x1b[31m\u202e\u2028C é")
+
+    message = caplog.records[-1].getMessage()
+    assert message.isascii()
+    assert message.isprintable()
+    assert _lines(caplog)[-1]["detail"] == {"name": "AB[31mC é"}
+
+
+def test_what_somebody_should_look_at_is_a_warning(
+    ada: User, laptop: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A refused password is; a sign-in is not (ASVS 16.3.2)."""
+    caplog.set_level(logging.INFO, "flask_device_sessions.audit")
+
+    sign_in(laptop)
+    sign_in(laptop, password="wrong")
+
+    levels = {json.loads(r.getMessage())["action"]: r.levelname for r in caplog.records}
+    assert levels["session_started"] == "INFO"
+    assert levels["login_failed"] == "WARNING"
+
+
+def test_what_is_rolled_back_is_not_logged(
+    app: Flask, extension: DeviceSessions, ada: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line says that something has happened."""
+    caplog.set_level(logging.INFO, "flask_device_sessions.audit")
+    with app.test_request_context():
+        extension.login(ada, commit=False)
+        db.session.rollback()
+
+    assert _lines(caplog) == []
+
+
+# -- What is refused without SQL -------------------------------------------------------------------
+
+
+@pytest.fixture
+def unthrottled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Warnings that no earlier test has used up."""
+    from flask_device_sessions import transport
+    from flask_device_sessions.web import views
+
+    log = logging.getLogger("flask_device_sessions.audit")
+    monkeypatch.setattr(transport, "_junk", Throttled(log, timedelta(minutes=1)))
+    monkeypatch.setattr(views, "_forgeries", Throttled(log, timedelta(minutes=1)))
+
+
+@pytest.mark.usefixtures("unthrottled")
+def test_a_forged_cookie_costs_a_line_a_minute_and_no_sql(
+    app: Flask, context: None, laptop: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Strangers cannot fill the table, nor the log (ASVS 16.2)."""
+    laptop.set_cookie("device_session", "forged.canary")
+
+    with statements(app) as seen:
+        for _ in range(5):
+            laptop.get("/whoami")
+
+    assert seen == []
+    assert len(caplog.records) == 1
+    assert "canary" not in caplog.text
+
+
+@pytest.mark.usefixtures("unthrottled")
+def test_a_form_without_its_token_costs_a_line_a_minute_and_no_sql(
+    app: Flask, context: None, laptop: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A forgery is told to the log with where it came to (ASVS 3.5.1)."""
+    app.config["WTF_CSRF_ENABLED"] = True
+
+    with statements(app) as seen:
+        statuses = [sign_in(laptop).status_code for _ in range(5)]
+        statuses.append(laptop.post("/logout").status_code)
+
+    assert statuses == [400] * 6
+    assert seen == []
+    assert [record.getMessage() for record in caplog.records] == [
+        "A form without a good CSRF token came to device_sessions.login "
+        "(0 more since the last such line)"
+    ]
+
+
+# -- A credential that comes back ------------------------------------------------------------------
+
+
+def test_an_ended_session_that_comes_back_is_noted(
+    app: Flask, extension: DeviceSessions, ada: User, laptop: Browser
+) -> None:
+    """Once an hour, with why it had ended (ASVS 7.4.1, 16.3)."""
+    sign_in(laptop)
+    copy = replay(app, jar_of(laptop))
+    laptop.post("/logout")
+
+    names = [who(copy) for _ in range(5)]
+
+    event = extension.events_of(ada)[0]
+    assert names == [None] * 5
+    assert (event.action, event.detail) == ("ended_session_used", {"reason": "logout"})
+    assert event.ip_address == "203.0.113.66"
+    assert event.session_id is not None
+    assert [e.action for e in extension.events_of(ada)].count("ended_session_used") == 1
+
+
+def test_a_session_of_nobody_is_not_noted(
+    app: Flask, extension: DeviceSessions, ada: User, laptop: Browser
+) -> None:
+    """A person who was deleted has no trail; the cookie is refused all the same."""
+    sign_in(laptop)
+    db.session.delete(ada)
+    db.session.commit()
+
+    assert who(laptop) is None
+    assert extension.verify_audit()

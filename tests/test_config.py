@@ -91,6 +91,17 @@ GOOD: dict[str, list[Any]] = {
     "freshness": [SECOND, HOUR],
     "max_per_user": [None, 1, 1000, len],
     "limit_policy": ["evict", "refuse"],
+    "login_rate_limit": [None, "5 per minute", "10/3minutes; 100 per day"],
+    "rate_limit_storage_uri": ["memory://", "redis://localhost:6379/0"],
+    "ip_change_policy": ["ignore", "record", "confirm", "revoke"],
+    "geoip_database": [None, "/var/lib/GeoIP/GeoLite2-City.mmdb"],
+    "notify_new_device": [True, False],
+    "base_url": [None, "https://example.com"],
+    "mail_sender": [None, "accounts@example.com"],
+    "rotate_interval": [None, SECOND, DAY],
+    "clear_site_data": [(), ["storage"], ("cookies", "storage", "executionContexts")],
+    "travel_speed_limit": [None, 1, 900, 0.5],
+    "ignored_networks": [(), ["192.0.2.0/24", "2001:db8::/32"], ("198.51.100.7",)],
     "audit_key": [None, KEY, KEY.encode(), "é" * 8, [KEY], [KEY.encode(), "x" * 16], (KEY, KEY)],
     "ip_storage": ["full", "truncate", "hash", "none"],
 }
@@ -124,6 +135,29 @@ BAD: dict[str, tuple[str, list[Any]]] = {
         [0, -1, True, 5.0, "5", [5]],
     ),
     "limit_policy": ("one of 'evict', 'refuse'", ["", "block", None, True]),
+    "login_rate_limit": ("a non-empty str, or None", NO_TEXT),
+    "rate_limit_storage_uri": ("a non-empty str", [*NO_TEXT, None]),
+    "ip_change_policy": (
+        "one of 'ignore', 'record', 'confirm', 'revoke'",
+        ["", "end", None, False],
+    ),
+    "geoip_database": ("a non-empty str, or None", NO_TEXT),
+    "notify_new_device": ("True or False", NO_BOOL),
+    "base_url": ("a non-empty str, or None", NO_TEXT),
+    "mail_sender": ("a non-empty str, or None", NO_TEXT),
+    "rotate_interval": ("a positive timedelta, or None", NO_DURATION),
+    "clear_site_data": (
+        "a list of some of 'cookies', 'storage', 'executionContexts'",
+        ["cookies", ["cache"], ["*"], None, True, [5]],
+    ),
+    "travel_speed_limit": (
+        "a positive number, or None",
+        [0, -1, "900", True, float("inf"), float("nan")],
+    ),
+    "ignored_networks": (
+        "a list of addresses and networks, such as ['192.0.2.0/24', '2001:db8::/32']",
+        ["192.0.2.0/24", None, ["example.com"], [""], [5], [None]],
+    ),
     "ip_storage": ("one of 'full', 'truncate', 'hash', 'none'", [None, "", "sha256", False]),
 }
 

@@ -16,9 +16,18 @@ from flask_device_sessions.errors import (
     SchemaError,
     SessionLimitReached,
     StoreUnavailable,
+    TooManyAttempts,
 )
 
-ALL = [BadToken, ConfigError, NoSuchUser, SchemaError, SessionLimitReached, StoreUnavailable]
+ALL = [
+    BadToken,
+    ConfigError,
+    NoSuchUser,
+    SchemaError,
+    SessionLimitReached,
+    StoreUnavailable,
+    TooManyAttempts,
+]
 
 
 @pytest.mark.parametrize("error", ALL)
@@ -36,7 +45,9 @@ def test_no_error_is_missing_here() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [ConfigError, DeviceSessionsError, SchemaError, SessionLimitReached, StoreUnavailable]
+    "error",
+    [ConfigError, DeviceSessionsError, SchemaError, SessionLimitReached, StoreUnavailable]
+    + [TooManyAttempts],
 )
 def test_what_an_app_meets_can_be_imported_from_the_top(error: type[Exception]) -> None:
     """Errors that reach an app's code are public names."""

@@ -129,13 +129,13 @@ def test_unknown_arguments_are_refused() -> None:
         DeviceSessions().init_app(bare_app(), user_modell=User)
 
 
-def test_a_mailer_is_not_available_yet() -> None:
-    """It is refused, so that nobody waits for mail."""
-    mailer: Any = print
+def test_a_mailer_that_cannot_be_called_is_refused() -> None:
+    """Nobody waits for mails that never come."""
+    mailer: Any = "mailer"
     app = bare_app()
     db.init_app(app)
 
-    with pytest.raises(ConfigError, match="mailer= is not available yet"):
+    with pytest.raises(ConfigError, match="mailer= must be a callable"):
         DeviceSessions(app, mailer=mailer)
 
 
@@ -348,7 +348,7 @@ def test_pages_can_be_left_out() -> None:
     """PAGES off registers none; the verbs work all the same."""
     app = make_app(DEVICE_SESSIONS_PAGES=False)
 
-    assert "device_sessions" not in app.blueprints
+    assert not [rule for rule in app.url_map.iter_rules() if "device_sessions" in rule.endpoint]
     assert Browser(app).get("/login").status_code == 404
 
 
@@ -614,7 +614,7 @@ def test_every_refusal_costs_the_same(
     identifier: str,
     password: str,
 ) -> None:
-    """Unknown, wrong, disabled, without a password: one statement and one hash (ASVS 6.3.8)."""
+    """Unknown, wrong, disabled, without a password: as many statements, one hash (ASVS 6.3.8)."""
     _people()
     del hashes[:]
 
@@ -622,7 +622,10 @@ def test_every_refusal_costs_the_same(
         user = extension.authenticate(identifier, password)
 
     assert user is None
-    assert _kinds(seen) == ["SELECT"]
+    assert _kinds(seen) in (
+        ["SELECT", "SELECT", "SELECT", "INSERT", "COMMIT"],
+        ["SELECT", "UPDATE", "SELECT", "INSERT", "COMMIT"],  # SQLite's way to lock
+    )
     assert len(hashes) == 1
 
 

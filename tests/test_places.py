@@ -6,7 +6,6 @@ import logging
 import math
 import multiprocessing
 import sys
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,50 +14,34 @@ import maxminddb
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from mmdb_writer import MMDBWriter
-from netaddr import IPSet  # type: ignore[import-untyped]
 
 from flask_device_sessions import ConfigError
 from flask_device_sessions.places import NAME_LENGTH, Atlas, Place, distance_km
+from tests.geography import BERLIN_RECORD, JAPAN_RECORD, write_mmdb
 
 HOME = "192.0.2.1"
 BERLIN = Place("Germany", "Berlin", 52.52, 13.405)
 TOKYO = Place("Japan", "Tokyo", 35.6895, 139.6917)
 
-_BERLIN_RECORD = {
-    "country": {"iso_code": "DE", "names": {"en": "Germany", "de": "Deutschland"}},
-    "city": {"names": {"en": "Berlin", "ja": "ベルリン"}},
-    "location": {"latitude": 52.52, "longitude": 13.405, "accuracy_radius": 20},
-}
-_COUNTRY_RECORD = {"country": {"iso_code": "JP", "names": {"en": "Japan"}}}
-
 # A machine that is busy with the rest of the suite is no failure.
 _untimed = settings(deadline=None)
-
-
-def _write(path: Path, records: Mapping[str, Any], ip_version: Any = 6) -> str:
-    writer = MMDBWriter(ip_version, "Test-City", ipv4_compatible=ip_version == 6, float_type="f64")
-    for network, record in records.items():
-        writer.insert_network(IPSet([network]), record)
-    writer.to_db_file(str(path))
-    return str(path)
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> str:
     """A database of two networks in Berlin and one in a country alone."""
-    return _write(
+    return write_mmdb(
         tmp_path / "city.mmdb",
         {
-            "192.0.2.0/24": _BERLIN_RECORD,
-            "2001:db8:1::/48": _BERLIN_RECORD,
-            "198.51.100.0/24": _COUNTRY_RECORD,
+            "192.0.2.0/24": BERLIN_RECORD,
+            "2001:db8:1::/48": BERLIN_RECORD,
+            "198.51.100.0/24": JAPAN_RECORD,
         },
     )
 
 
 def _atlas_of(tmp_path: Path, record: Any, language: str = "en") -> Atlas:
-    return Atlas(_write(tmp_path / "one.mmdb", {"192.0.2.0/24": record}), language)
+    return Atlas(write_mmdb(tmp_path / "one.mmdb", {"192.0.2.0/24": record}), language)
 
 
 # -- Look-ups --------------------------------------------------------------------------------
@@ -99,7 +82,7 @@ def test_ipv6_is_nowhere_in_a_database_of_ipv4(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """That is no damage."""
-    atlas = Atlas(_write(tmp_path / "v4.mmdb", {"192.0.2.0/24": _BERLIN_RECORD}, ip_version=4))
+    atlas = Atlas(write_mmdb(tmp_path / "v4.mmdb", {"192.0.2.0/24": BERLIN_RECORD}, ip_version=4))
 
     assert atlas.locate("2001:db8::1") == Place()
     assert atlas.locate(HOME) == BERLIN
@@ -297,7 +280,7 @@ def test_a_file_that_goes_before_the_first_look_is_nowhere(
 def test_one_damaged_byte_takes_no_process_down(tmp_path: Path) -> None:
     """As it would under the reader of maxminddb that is written in C."""
     path = tmp_path / "damaged.mmdb"
-    content = Path(_write(path, {"192.0.2.0/24": _BERLIN_RECORD})).read_bytes()
+    content = Path(write_mmdb(path, {"192.0.2.0/24": BERLIN_RECORD})).read_bytes()
     for position in range(_data_begins(content), content.rindex(b"\xab\xcd\xefMaxMind.com")):
         for value in (b"\x00", b"\xff"):
             path.write_bytes(content[:position] + value + content[position + 1 :])
@@ -310,7 +293,7 @@ def test_one_damaged_byte_takes_no_process_down(tmp_path: Path) -> None:
 def test_no_damage_raises_at_a_look_up(tmp_path: Path, data: st.DataObject) -> None:
     """Any bytes in the middle of the file: a place or none, or an error at start."""
     path = tmp_path / "damaged.mmdb"
-    content = bytearray(Path(_write(path, {"192.0.2.0/24": _BERLIN_RECORD})).read_bytes())
+    content = bytearray(Path(write_mmdb(path, {"192.0.2.0/24": BERLIN_RECORD})).read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(content)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What the whole test suite talks to, on loopback only: PostgreSQL, MariaDB, Redis, Chromium.
+# What the whole test suite talks to, on loopback only: PostgreSQL, MariaDB, Redis; and what it
+# starts by itself: Chromium, nginx, Varnish.
 #
 #   tools/services.sh start   leaves alone what answers already; installs what is missing (Debian's
 #                             packages, as root or through sudo) and starts it, without a service
@@ -182,6 +183,15 @@ browser() {
   fi
 }
 
+# The suite starts these itself, as caches in front of the app.
+caches() {
+  if have nginx && have varnishd; then
+    say caches "$(command -v nginx), $(command -v varnishd)"
+  else
+    install_packages caches nginx-light varnish
+  fi
+}
+
 # stop SERVICE PID_FILE: only a server of ours has its process id there.
 stop() {
   local pid_file=$SERVICES_DIR/$1/$2
@@ -199,6 +209,7 @@ case ${1:-start} in
     ensure mariadb "$MARIADB_PORT"
     ensure redis "$REDIS_PORT"
     browser
+    caches
     ;;
   stop)
     stop postgresql postmaster.pid

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from flask import Response, abort, current_app, flash, redirect, request, url_for
@@ -18,12 +19,15 @@ from ..errors import (
     TooManyAttempts,
 )
 from ..i18n import gettext, ngettext
+from ..logs import Throttled
 from ..proxies import current_extension, current_session, current_user
 from ..redirects import safe_next
 from . import forms, limit, stepup
 from .pages import error_page, page
 
 _logger = logging.getLogger("flask_device_sessions")
+
+_forgeries = Throttled(logging.getLogger("flask_device_sessions.audit"), timedelta(minutes=1))
 
 _SEE_OTHER = 303
 
@@ -45,6 +49,7 @@ def login() -> AnyResponse:
         current_extension.forget_ended()
         return page("login", form=form, notice=notice)
     if not form.validate():
+        _note_forgery()
         return _login_again(form, gettext("This page was open for too long. Try again."), 400)
     try:
         user = current_extension.authenticate(form.identifier.data or "", form.password.data or "")
@@ -244,11 +249,17 @@ def _or_404(row: Any) -> Any:
 
 
 def _expired_form() -> Response:
+    _note_forgery()
     return error_page(
         400,
         gettext("This page was open for too long"),
         gettext("Nothing was changed. Go back, reload the page, and try again."),
     )
+
+
+def _note_forgery() -> None:
+    """Only in the log: it costs no SQL, and strangers cannot fill a table with it."""
+    _forgeries.warning("A form without a good CSRF token came to %s", request.endpoint)
 
 
 def limit_reached(error: SessionLimitReached) -> Response:

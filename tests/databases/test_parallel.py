@@ -25,7 +25,7 @@ pytestmark = pytest.mark.engines
 @pytest.fixture
 def config() -> dict[str, Any]:
     """A limit of three, and connections enough for every thread."""
-    return {"DEVICE_SESSIONS_MAX_PER_USER": LIMIT}
+    return {"DEVICE_SESSIONS_MAX_PER_USER": LIMIT, "DEVICE_SESSIONS_LOGIN_RATE_LIMIT": None}
 
 
 def _live(app: Flask, user_id: int) -> int:

@@ -226,9 +226,9 @@ def test_a_password_changed_elsewhere_signs_everything_out(
     """Outside a request, as in a command, no session is the current one."""
     ended = extension.password_changed(ada)
 
+    assert extension.events_of(ada)[0].action == "password_changed"
     assert ended == 2
     assert [who(stale), who(phone)] == [None, None]
-    assert extension.events_of(ada)[0].action == "password_changed"
 
 
 def test_an_app_with_a_page_of_its_own_is_asked_there(app: Flask, stale: Browser) -> None:
