@@ -1006,6 +1006,20 @@ def test_revoke_everyone_ends_everybody(
     assert {s.end_reason for s in extension.sessions_of(ada, ended=True)} == {"admin"}
 
 
+def test_revoke_everyone_does_not_stop_at_someone_deleted(
+    extension: DeviceSessions, ada: User, laptop: Browser, phone: Browser
+) -> None:
+    """Rows left by a bulk delete, as SQLite leaves them, keep nobody else in (ASVS 7.4.5)."""
+    bob = add_user("bob@example.com")
+    sign_in(laptop)
+    sign_in(phone, bob.email)
+    db.session.execute(sa.delete(User).where(User.id == ada.id))
+    db.session.commit()
+
+    assert extension.revoke_everyone() == 1
+    assert who(phone) is None
+
+
 def test_a_changed_password_ends_everything_else(
     app: Flask, extension: DeviceSessions, ada: User, three: list[Browser]
 ) -> None:
