@@ -126,7 +126,7 @@ def _connections_are_closed() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _cookies_are_well_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at every Set-Cookie of ours that any test receives (ASVS 3.3.1 to 3.3.4)."""
+    """Look at every Set-Cookie of ours that any test receives (ASVS V3.3.1 to V3.3.4)."""
     original = FlaskClient.open
 
     def open_and_look(client: FlaskClient, *args: Any, **values: Any) -> Any:
@@ -155,7 +155,7 @@ def _check_cookie(header: str, headers: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[canary.Canary]:
-    """Find no credential in logs, events, mails, pages, URLs or tracebacks (ASVS 14.2, 16.2.5)."""
+    """Find no credential in logs, events, mails, pages or URLs (ASVS V14.2, V16.2.5)."""
     listening = canary.Canary()
     listener = canary.watch(monkeypatch, listening)
     yield listening

@@ -64,7 +64,7 @@ def test_a_leak_is_heard(
     leak: Leak,
     kind: str,
 ) -> None:
-    """Each credential, in each place where one could be found (ASVS 14.2, 16.2.5)."""
+    """Each credential, in each place where one could be found (ASVS V14.2, V16.2.5)."""
     app.add_url_rule("/say", "say", lambda: request.headers["X-Leak"])
     app.add_url_rule("/go", "go", lambda: redirect(f"/?leak={request.headers['X-Leak']}"))
     sign_in(laptop)

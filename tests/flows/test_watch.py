@@ -117,7 +117,7 @@ def test_the_first_sign_in_ever_is_never_unusual(make: Make) -> None:
 
 
 def test_a_new_country_at_an_impossible_speed(make: Make, clock: time_machine.Traveller) -> None:
-    """Berlin to Tokyo in two hours (ASVS 6.3.5); each reason is in the trail, too."""
+    """Berlin to Tokyo in two hours (ASVS V6.3.5); each reason is in the trail, too."""
     app = make()
     _sign_in(app, BERLIN)
     clock.shift(timedelta(hours=2))
@@ -153,7 +153,7 @@ def test_the_speed_is_a_setting(make: Make, clock: time_machine.Traveller) -> No
 
 
 def test_two_places_within_the_hour(make: Make, clock: time_machine.Traveller) -> None:
-    """Another network while the account was just in use; not inside one (ASVS 6.3.5)."""
+    """Another network while the account was just in use; not inside one (ASVS V6.3.5)."""
     app = make(GEOIP_DATABASE=None)
     _sign_in(app, BERLIN)
     clock.shift(timedelta(minutes=59))
@@ -187,7 +187,7 @@ def test_an_ignored_network_says_nothing(make: Make, storage: str) -> None:
 
 
 def test_success_after_many_failures(make: Make, clock: time_machine.Traveller) -> None:
-    """Five wrong passwords and then the right one (ASVS 6.3.5); the next time is a new count."""
+    """Five wrong passwords and then the right one (ASVS V6.3.5); the next time is a new count."""
     app = make()
     _sign_in(app, BERLIN)
     for _ in range(5):
@@ -210,7 +210,7 @@ def test_the_very_first_device_is_silent(make: Make, box: Box) -> None:
 
 
 def test_a_new_device_is_one_mail(make: Make, box: Box) -> None:
-    """Keyed by the browser's cookie, not its address; at most once a device (ASVS 6.3.5)."""
+    """Keyed by the browser's cookie, not its address; at most once a device (ASVS V6.3.5)."""
     app = make()
     _sign_in(app, BERLIN)
     phone = Browser(app, PIXEL, ip=BERLIN)
@@ -241,7 +241,7 @@ def test_notify_new_device_is_a_switch(make: Make, box: Box) -> None:
 
 
 def test_an_unusual_sign_in_is_one_mail_that_says_why(make: Make, box: Box) -> None:
-    """Not two, though the device is new as well (ASVS 6.3.5)."""
+    """Not two, though the device is new as well (ASVS V6.3.5)."""
     app = make()
     _sign_in(app, BERLIN)
 
@@ -253,7 +253,7 @@ def test_an_unusual_sign_in_is_one_mail_that_says_why(make: Make, box: Box) -> N
 
 
 def test_a_changed_password_is_a_mail(make: Make, box: Box) -> None:
-    """Whoever changed it (ASVS 6.3.7)."""
+    """Whoever changed it (ASVS V6.3.7)."""
     app = make()
     user = db.session.query(User).one()
 
@@ -277,7 +277,7 @@ def test_no_mail_leaves_before_the_commit(make: Make, box: Box) -> None:
 
 
 def test_links_never_lead_to_the_host_of_a_request(make: Make, box: Box) -> None:
-    """Anybody can send one (ASVS 14.1; Decided: BASE_URL only)."""
+    """Anybody can send one (ASVS V14.1; Decided: BASE_URL only)."""
     app = make()
     _sign_in(app, BERLIN)
     browser = Browser(app, PIXEL, ip=BERLIN)
