@@ -166,6 +166,20 @@ def test_a_deleting_cookie_carries_the_same_attributes(
         assert _attributes(morsel) == expected
 
 
+def test_a_sign_out_can_clear_what_the_site_has_left() -> None:
+    """CLEAR_SITE_DATA is sent with the deleting cookie, and only then (ASVS V14.3.1)."""
+    transport = _transport(clear_site_data=("cookies", "storage"))
+
+    clearing = _written(transport, _app(), Outgoing(is_clearing=True))
+    other = _written(transport, _app(), _everything())
+
+    assert clearing.headers["Clear-Site-Data"] == '"cookies", "storage"'
+    assert "Clear-Site-Data" not in other.headers
+    assert (
+        "Clear-Site-Data" not in _written(_transport(), _app(), Outgoing(is_clearing=True)).headers
+    )
+
+
 @pytest.mark.parametrize("setting", [{"cookie_name": "__Host-sid"}, {"cookie_samesite": "None"}])
 @pytest.mark.parametrize("mode", ["debug", "testing"])
 def test_what_browsers_take_with_secure_only_is_secure_in_every_mode(
