@@ -602,6 +602,27 @@ class DeviceSessions:
         """Return a person's audit events, newest first."""
         return self._state.store.list_events(self._state.store.id_of(user))
 
+    def events_slice(
+        self,
+        user: Any,
+        *,
+        actions: Sequence[str] = (),
+        hidden: Sequence[str] = (),
+        limit: int,
+        offset: int = 0,
+    ) -> list[Any]:
+        """Return some of a person's audit events, newest first.
+
+        Args:
+            user: the person.
+            actions: only these; none given: all.
+            hidden: but not these.
+            limit: how many.
+            offset: how many newer ones are skipped.
+        """
+        rows = self._state.store
+        return rows.list_events_slice(rows.id_of(user), actions, hidden, limit, offset)
+
     def verify_audit(
         self, user: Any = None, *, anchor: Mapping[str, Any] | None = None
     ) -> AuditReport:

@@ -512,6 +512,30 @@ class Store:
         newest_first = statement.order_by(event.sequence.desc()).limit(limit)
         return list(self.session.scalars(newest_first))
 
+    def list_events_slice(
+        self,
+        user_id: Any,
+        actions: Sequence[str],
+        hidden: Sequence[str],
+        limit: int,
+        offset: int,
+    ) -> list[Any]:
+        """Return some of the person's audit events, newest first.
+
+        Args:
+            user_id: whose.
+            actions: only these; none given: all.
+            hidden: but not these.
+            limit: how many.
+            offset: how many newer ones are skipped.
+        """
+        event = self.models.event
+        statement = sa.select(event).where(event.user_id == user_id, event.action.not_in(hidden))
+        if actions:
+            statement = statement.where(event.action.in_(actions))
+        newest_first = statement.order_by(event.sequence.desc()).limit(limit).offset(offset)
+        return list(self.session.scalars(newest_first))
+
     def iterate_events(self, user_id: Any | None) -> Iterator[Any]:
         """Yield audit events as mappings, each person's in order; ``None``: everybody's."""
         events = self.models.event.__table__

@@ -22,7 +22,7 @@ from ..i18n import gettext, ngettext
 from ..logs import Throttled
 from ..proxies import current_extension, current_session, current_user
 from ..redirects import safe_next
-from . import forms, limit, stepup
+from . import activity, forms, limit, stepup
 from .pages import error_page, page
 
 _logger = logging.getLogger("flask_device_sessions")
@@ -159,6 +159,28 @@ def revoke_others() -> AnyResponse:
 def revoke_all() -> AnyResponse:
     """End every session, this one too."""
     return _guarded("revoke_all")
+
+
+def show_activity() -> Response:
+    """List what happened with the person's sign-ins and devices, a page at a time."""
+    number, group = activity.page_number(request.args.get("page")), request.args.get("action")
+    chosen = activity.actions_of(group)
+    events = current_extension.events_slice(
+        current_user,
+        actions=chosen,
+        hidden=activity.HIDDEN,
+        limit=activity.PAGE_SIZE + 1,  # one more than is shown: is there a next page?
+        offset=(number - 1) * activity.PAGE_SIZE,
+    )
+    return page(
+        "activity",
+        events=[activity.line_of(event) for event in events[: activity.PAGE_SIZE]],
+        filters=activity.filters(group),
+        selected_action=group if chosen else None,
+        page=number,
+        has_previous=number > 1,
+        has_next=len(events) > activity.PAGE_SIZE,
+    )
 
 
 # -- What asks for the password first ------------------------------------------------------------
