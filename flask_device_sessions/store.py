@@ -427,6 +427,11 @@ class Store:
         for name, value in values.items():
             set_committed_value(row, name, value)
 
+    def delete_device(self, device_id: uuid.UUID) -> None:
+        """Delete a device; the sessions on it keep its id, which leads nowhere then."""
+        device = self.models.device
+        self.session.execute(sa.delete(device).where(device.id == device_id))
+
     # -- Look-ups for pages and verbs ------------------------------------------------------
 
     def find_accounts(self, field: str, identifier: str) -> tuple[Any | None, Any | None]:
@@ -460,7 +465,13 @@ class Store:
             user_id = self.user_key.type.python_type(text)
         except ValueError:
             return None
+        if isinstance(user_id, int) and abs(user_id) >= 2**63:
+            return None  # SQLite's driver cannot even ask for it
         return self.session.get(self.models.user, user_id)
+
+    def find_anybodys(self, model: type[Any], row_id: uuid.UUID) -> Any | None:
+        """Return the row with this id, whoever it belongs to."""
+        return self.session.scalars(sa.select(model).where(model.id == row_id)).first()
 
     def find_owned(self, model: type[Any], user_id: Any, row_id: uuid.UUID) -> Any | None:
         """Return the row with this id if it is this person's."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ..devices import describe
 from ..i18n import N_, gettext
 from ..messages import why_suspicious
+from ..networks import is_hashed
 from ..suspicion import REASONS
 from ..text import clean
 
@@ -183,8 +184,8 @@ def _tell_suspicion(detail: dict[str, Any]) -> str | None:
 
 def _tell_move(detail: dict[str, Any]) -> str | None:
     old, new = _text(detail, "old"), _text(detail, "new")
-    if not (_is_address(old) and _is_address(new)):
-        return None  # hashed, or not kept: it says nothing to a person
+    if is_hashed(old) or is_hashed(new):
+        return None  # so are those that are not kept: it says nothing to a person
     return gettext("A device moved from network %(old)s to %(new)s.", old=old, new=new)
 
 
@@ -208,10 +209,6 @@ _TELLERS: dict[str, Callable[[dict[str, Any]], str | None]] = {
     "device_renamed": _tell_name,
     "token_issued": _tell_token,
 }
-
-
-def _is_address(text: str) -> bool:
-    return "." in text or ":" in text
 
 
 def _device_text(user_agent: str | None) -> str:
