@@ -463,6 +463,11 @@ class Store:
         for name, value in values.items():
             set_committed_value(row, name, value)
 
+    def delete_device(self, device_id: uuid.UUID) -> None:
+        """Delete a device; the sessions on it keep its id, which leads nowhere then."""
+        device = self.models.device
+        self.session.execute(sa.delete(device).where(device.id == device_id))
+
     # -- Look-ups for pages and verbs ------------------------------------------------------
 
     def find_accounts(self, field: str, identifier: str) -> tuple[Any | None, Any | None]:
@@ -496,7 +501,13 @@ class Store:
             user_id = self.user_key.type.python_type(text)
         except ValueError:
             return None
+        if isinstance(user_id, int) and abs(user_id) >= 2**63:
+            return None  # SQLite's driver cannot even ask for it
         return self.session.get(self.models.user, user_id)
+
+    def find_anybodys(self, model: type[Any], row_id: uuid.UUID) -> Any | None:
+        """Return the row with this id, whoever it belongs to."""
+        return self.session.scalars(sa.select(model).where(model.id == row_id)).first()
 
     def find_owned(self, model: type[Any], user_id: Any, row_id: uuid.UUID) -> Any | None:
         """Return the row with this id if it is this person's."""
@@ -546,6 +557,30 @@ class Store:
         event = self.models.event
         statement = sa.select(event).where(event.user_id == user_id)
         newest_first = statement.order_by(event.sequence.desc()).limit(limit)
+        return list(self.session.scalars(newest_first))
+
+    def list_events_slice(
+        self,
+        user_id: Any,
+        actions: Sequence[str],
+        hidden: Sequence[str],
+        limit: int,
+        offset: int,
+    ) -> list[Any]:
+        """Return some of the person's audit events, newest first.
+
+        Args:
+            user_id: whose.
+            actions: only these; none given: all.
+            hidden: but not these.
+            limit: how many.
+            offset: how many newer ones are skipped.
+        """
+        event = self.models.event
+        statement = sa.select(event).where(event.user_id == user_id, event.action.not_in(hidden))
+        if actions:
+            statement = statement.where(event.action.in_(actions))
+        newest_first = statement.order_by(event.sequence.desc()).limit(limit).offset(offset)
         return list(self.session.scalars(newest_first))
 
     def iterate_events(self, user_id: Any | None) -> Iterator[Any]:

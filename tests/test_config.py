@@ -102,6 +102,7 @@ GOOD: dict[str, list[Any]] = {
     "clear_site_data": [(), ["storage"], ("cookies", "storage", "executionContexts")],
     "travel_speed_limit": [None, 1, 900, 0.5],
     "ignored_networks": [(), ["192.0.2.0/24", "2001:db8::/32"], ("198.51.100.7",)],
+    "admin": [None, bool, lambda user: False],
     "audit_key": [None, KEY, KEY.encode(), "é" * 8, [KEY], [KEY.encode(), "x" * 16], (KEY, KEY)],
     "ip_storage": ["full", "truncate", "hash", "none"],
 }
@@ -158,6 +159,7 @@ BAD: dict[str, tuple[str, list[Any]]] = {
         "a list of addresses and networks, such as ['192.0.2.0/24', '2001:db8::/32']",
         ["192.0.2.0/24", None, ["example.com"], [""], [5], [None]],
     ),
+    "admin": ("a callable that takes the user, or None", [True, False, "admin", 5, ["ada"]]),
     "ip_storage": ("one of 'full', 'truncate', 'hash', 'none'", [None, "", "sha256", False]),
 }
 
