@@ -13,6 +13,7 @@ from .accounts import Accounts
 from .audit import Trail
 from .config import PREFIX, Settings, key_list
 from .errors import ConfigError
+from .housekeeping import Housekeeping
 from .lifecycle import Lifecycle
 from .notifications import Notifier
 from .places import Atlas
@@ -35,6 +36,7 @@ class Parts:
     accounts: Accounts
     notifier: Notifier
     audit_keys: list[bytes]
+    housekeeping: Housekeeping
 
 
 def assemble(app: Flask, given: dict[str, Any]) -> Parts:
@@ -61,10 +63,11 @@ def assemble(app: Flask, given: dict[str, Any]) -> Parts:
     transport = Transport(settings)
     keys = transport.signatures(app)
     audit_keys = key_list(settings.audit_key) or keys.derive(Purpose.AUDIT)
+    trail = Trail(rows, audit_keys[0])
     rules = Lifecycle(
         rows,
         settings,
-        Trail(rows, audit_keys[0]),
+        trail,
         Atlas(settings.geoip_database),
         address_key=keys.derive(Purpose.ADDRESS)[0],
         is_user_active=_is_active if login.has_own_activity(user_model) else None,
@@ -84,7 +87,8 @@ def assemble(app: Flask, given: dict[str, Any]) -> Parts:
         sender=settings.mail_sender,
         identifier_field=settings.identifier_field,
     )
-    return Parts(settings, rows, rules, transport, accounts, notifier, audit_keys)
+    housekeeping = Housekeeping(rows, trail, audit_keys, settings.idle_timeout)
+    return Parts(settings, rows, rules, transport, accounts, notifier, audit_keys, housekeeping)
 
 
 def tell(signal: Signal, **facts: Any) -> None:
