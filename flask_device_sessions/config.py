@@ -266,6 +266,14 @@ class Settings:
         _one_of("full", "truncate", "hash", "none"),
         "What is kept of addresses: all, their network, a keyed hash of it, or nothing.",
     )
+    retention: timedelta | None = _setting(
+        timedelta(days=180),
+        _optional(_DURATION),
+        "How long ended sessions and events are kept; a purge deletes older ones.",
+    )
+    cli_name: str = _setting(
+        "device-sessions", _TEXT, "Name of the command group: `flask device-sessions`."
+    )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Settings:
@@ -364,8 +372,6 @@ NOT_YET: dict[str, str] = {
     PREFIX + "API_URL_PREFIX": "the JSON API comes in a later version",
     PREFIX + "TOKEN_PREFIX": "bearer tokens come in a later version",
     PREFIX + "TOKEN_LIFETIME": "bearer tokens come in a later version",
-    PREFIX + "RETENTION": "purge comes in a later version",
-    PREFIX + "CLI_NAME": "the command group comes in a later version",
 }
 
 

@@ -537,6 +537,16 @@ class Store:
         )
         return list(self.session.scalars(statement))
 
+    def list_sessions(self, user_id: Any) -> list[Any]:
+        """Return all sessions of a person, live or ended, the newest first."""
+        session = self.models.session
+        statement = sa.select(session).where(session.user_id == user_id)
+        return list(self.session.scalars(statement.order_by(session.created_at.desc())))
+
+    def find_session(self, session_id: uuid.UUID) -> Any | None:
+        """Return anybody's session with this id."""
+        return self.session.get(self.models.session, session_id)
+
     def list_devices(self, user_id: Any) -> list[Any]:
         """Return the person's devices, last seen first."""
         device = self.models.device
@@ -582,6 +592,12 @@ class Store:
             statement = statement.where(event.action.in_(actions))
         newest_first = statement.order_by(event.sequence.desc()).limit(limit).offset(offset)
         return list(self.session.scalars(newest_first))
+
+    def list_all_events(self, limit: int) -> list[Any]:
+        """Return everybody's newest events, and nobody's, the newest first."""
+        event = self.models.event
+        statement = sa.select(event).order_by(event.created_at.desc(), event.id.desc())
+        return list(self.session.scalars(statement.limit(limit)))
 
     def iterate_events(self, user_id: Any | None) -> Iterator[Any]:
         """Yield audit events as mappings, each person's in order; ``None``: everybody's."""

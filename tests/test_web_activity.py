@@ -71,7 +71,7 @@ def reader(ada: User, laptop: Browser) -> Browser:
 @pytest.mark.parametrize("action", SHOWN)
 @pytest.mark.parametrize("detail", [{}, *ODD])
 def test_every_action_is_a_sentence_whatever_its_detail(action: str, detail: Any) -> None:
-    """No key, no placeholder, and never an error (ASVS 7.5.2: people can read their activity)."""
+    """No key, no placeholder, and never an error (ASVS V7.5.2: people can read their activity)."""
     sentence = activity.sentence_of(action, detail)
 
     assert re.fullmatch(r"[A-Z].*\.", sentence)
@@ -201,7 +201,7 @@ def test_strangers_are_sent_to_sign_in(ada: User, laptop: Browser) -> None:
 
 
 def test_nobody_reads_of_anothers_account(reader: Browser) -> None:
-    """Not even of the same device (ASVS 8.2.2)."""
+    """Not even of the same device (ASVS V8.2.2)."""
     _write(add_user("bob@example.com"), "device_renamed", detail={"name": "Bob's"})
 
     assert "Bob" not in reader.get("/devices/activity").text

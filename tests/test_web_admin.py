@@ -112,7 +112,7 @@ def test_ones_own_key_is_ones_own_page(ada: User, laptop: Browser) -> None:
 
 
 def test_nobody_else_sees_another_person(app: Flask, ada: User, bob: Browser) -> None:
-    """There or not: the same page at the same cost (ASVS 8.2.2)."""
+    """There or not: the same page at the same cost (ASVS V8.2.2)."""
     keys = (ada.id, 10**6, "x")
     with statements(app) as seen:
         answers = [bob.get(f"/devices/?user={key}") for key in keys]
@@ -139,7 +139,7 @@ def test_without_the_setting_nobody_is_an_administrator(ada: User, app: Flask) -
 def test_an_administrator_ends_anybodys_session(
     ada: User, laptop: Browser, root: Browser, extension: DeviceSessions, kind: str
 ) -> None:
-    """The reason says so in the row, in the trail and to the person (ASVS 7.4.5)."""
+    """The reason says so in the row, in the trail and to the person (ASVS V7.4.5)."""
     sign_in(laptop)
     (session,) = extension.sessions_of(ada)
     path = f"sessions/{session.id}" if kind == "session" else str(session.device_id)
@@ -156,7 +156,7 @@ def test_an_administrator_ends_anybodys_session(
 def test_it_asks_for_the_password_first(
     ada: User, laptop: Browser, root: Browser, extension: DeviceSessions
 ) -> None:
-    """As ending one's own other sessions does (ASVS 7.5.2)."""
+    """As ending one's own other sessions does (ASVS V7.5.2)."""
     sign_in(laptop)
     (session,) = extension.sessions_of(ada)
     with time_machine.travel(session.created_at.timestamp() + 11 * 60, tick=False):
@@ -226,7 +226,7 @@ def _paths(session_id: uuid.UUID, device_id: uuid.UUID) -> list[str]:
 def test_an_id_that_is_not_theirs_is_noted(
     bob: Browser, tries: dict[str, list[str]], extension: DeviceSessions, which: str, number: int
 ) -> None:
-    """In the trail of whoever tried, with what was tried (ASVS 16.3.2)."""
+    """In the trail of whoever tried, with what was tried (ASVS V16.3.2)."""
     path = tries[which][number]
 
     answer = bob.post(path)

@@ -54,7 +54,7 @@ def _link(extension: DeviceSessions, user: User) -> str:
 
 def _token(extension: DeviceSessions, user: User, issuer: Any, name: str) -> uuid.UUID:
     """Give the person a token that was issued in a session; return its id."""
-    token = DeviceSessionFactory(user=user, token=True, issuer_id=issuer, name=name)
+    token: Any = DeviceSessionFactory(user=user, token=True, issuer_id=issuer, name=name)
     db.session.commit()
     key: uuid.UUID = token.id
     return key
@@ -88,7 +88,7 @@ def test_the_link_shows_the_device_and_changes_nothing(
 def test_the_button_ends_the_session_and_forgets_the_device(
     extension: DeviceSessions, ada: User, thief: Browser, laptop: Browser, reader: Browser
 ) -> None:
-    """Ada's own device stays; the trail says what happened, in order (ASVS 7.4.1)."""
+    """Ada's own device stays; the trail says what happened, in order (ASVS V7.4.1)."""
     session_id, device_id = _session(extension, ada).id, _session(extension, ada).device_id
 
     answer = reader.post(_link(extension, ada))
@@ -210,7 +210,7 @@ def test_what_the_app_rolls_back_was_not_reported(
 def test_it_works_once(
     extension: DeviceSessions, ada: User, thief: Browser, reader: Browser
 ) -> None:
-    """Afterwards a page says so, and nothing happens (ASVS 14.2)."""
+    """Afterwards a page says so, and nothing happens (ASVS V14.2)."""
     link = _link(extension, ada)
     reader.post(link)
     before = _actions(extension, ada)
@@ -299,7 +299,7 @@ def test_it_works_for_a_week(
     reader: Browser,
     clock: time_machine.Traveller,
 ) -> None:
-    """To the second; the session may live longer (ASVS 7.3)."""
+    """To the second; the session may live longer (ASVS V7.3)."""
     sign_in(thief)
     link = _link(extension, ada)
     clock.shift(WEEK)
@@ -345,7 +345,7 @@ def test_what_was_not_signed_by_us_is_one_clear_page(
 def test_what_was_signed_for_another_purpose_is_refused(
     extension: DeviceSessions, ada: User, thief: Browser, reader: Browser, purpose: Purpose
 ) -> None:
-    """No signed value is taken in another's place (ASVS 9.2)."""
+    """No signed value is taken in another's place (ASVS V9.2)."""
     facts = {"session": str(_session(extension, ada).id)}
     signed = extension.signatures.dump(purpose, facts)
 
@@ -355,7 +355,7 @@ def test_what_was_signed_for_another_purpose_is_refused(
 def test_the_text_can_do_nothing_but_end_the_session(
     extension: DeviceSessions, ada: User, thief: Browser, reader: Browser
 ) -> None:
-    """It is no credential: as a cookie it signs nobody in (ASVS 14.2)."""
+    """It is no credential: as a cookie it signs nobody in (ASVS V14.2)."""
     signed = extension.not_me_text(_session(extension, ada))
     reader.set_cookie("device_session", signed)
 
@@ -373,7 +373,7 @@ def test_a_forged_text_is_refused_by_the_verb_too(extension: DeviceSessions, ada
 
 
 def test_the_button_needs_its_csrf_token() -> None:
-    """Another site cannot click it, even knowing the link (ASVS 3.5.1)."""
+    """Another site cannot click it, even knowing the link (ASVS V3.5.1)."""
     app = make_app(WTF_CSRF_ENABLED=True)
     with app.app_context():
         db.create_all()
