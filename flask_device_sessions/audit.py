@@ -106,6 +106,12 @@ class Tail(NamedTuple):
         since = takewhile(lambda action: action != "session_started", self.actions)
         return list(since).count("login_failed")
 
+    @property
+    def has_only_failures(self) -> bool:
+        """Whether nothing but refused passwords ever happened, as far as the events tell."""
+        refusals = {"login_failed", "login_throttled"}
+        return self.sequence == len(self.actions) and refusals.issuperset(self.actions)
+
 
 #: The end of what is in no chain: events of nobody's account.
 NOBODYS = Tail(0, "")
