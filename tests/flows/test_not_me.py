@@ -54,7 +54,7 @@ def _link(extension: DeviceSessions, user: User) -> str:
 
 def _token(extension: DeviceSessions, user: User, issuer: Any, name: str) -> uuid.UUID:
     """Give the person a token that was issued in a session; return its id."""
-    token = DeviceSessionFactory(user=user, token=True, issuer_id=issuer, name=name)
+    token: Any = DeviceSessionFactory(user=user, token=True, issuer_id=issuer, name=name)
     db.session.commit()
     key: uuid.UUID = token.id
     return key
