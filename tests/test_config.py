@@ -104,6 +104,8 @@ GOOD: dict[str, list[Any]] = {
     "ignored_networks": [(), ["192.0.2.0/24", "2001:db8::/32"], ("198.51.100.7",)],
     "audit_key": [None, KEY, KEY.encode(), "é" * 8, [KEY], [KEY.encode(), "x" * 16], (KEY, KEY)],
     "ip_storage": ["full", "truncate", "hash", "none"],
+    "retention": [None, DAY, 400 * DAY],
+    "cli_name": ["device-sessions", "sessions"],
 }
 
 NO_TEXT = ["", 5, b"text", ["text"], True]
