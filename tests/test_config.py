@@ -161,6 +161,8 @@ BAD: dict[str, tuple[str, list[Any]]] = {
         ["192.0.2.0/24", None, ["example.com"], [""], [5], [None]],
     ),
     "ip_storage": ("one of 'full', 'truncate', 'hash', 'none'", [None, "", "sha256", False]),
+    "retention": ("a positive timedelta, or None", NO_DURATION),
+    "cli_name": ("a non-empty str", [*NO_TEXT, None]),
 }
 
 
