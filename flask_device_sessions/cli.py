@@ -110,7 +110,7 @@ def _name_of(session: Any) -> str:
     """Return the name that its owner gave it, or that of the device."""
     device = session.device
     own = session.name or (device.name if device is not None else None)
-    return own or " ".join(filter(None, (session.device_name, session.browser_name)))
+    return own or ", ".join(filter(None, (session.device_name, session.browser_name)))
 
 
 @_command("show", click.argument("session_id", metavar="ID"), _json)

@@ -458,9 +458,9 @@ class Store:
         """Return the user whose primary key is written like ``text``."""
         try:
             user_id = self.user_key.type.python_type(text)
-        except ValueError:
+            return self.session.get(self.models.user, user_id)
+        except (ValueError, OverflowError):  # not such a key, or larger than any on SQLite
             return None
-        return self.session.get(self.models.user, user_id)
 
     def find_owned(self, model: type[Any], user_id: Any, row_id: uuid.UUID) -> Any | None:
         """Return the row with this id if it is this person's."""

@@ -123,7 +123,7 @@ def test_list_shows_live_sessions(app: Flask, signed_in: list[str]) -> None:
     assert by_key == text
     assert [line.split()[0] for line in lines] == ["ID", *signed_in]
     assert "iPhone" in lines[1]
-    assert "Linux PC Firefox 140" in lines[2]
+    assert "Linux PC, Firefox 140" in lines[2]
     assert "198.51.100.7" in lines[1]
 
 
@@ -489,6 +489,11 @@ def test_an_unknown_user_is_said(app: Flask, ada: User, command: list[str], user
     assert said.isprintable()
 
 
+def test_a_key_larger_than_any_is_a_failure_like_others(app: Flask, ada: User) -> None:
+    """One line, whether the driver or the database refuses it."""
+    assert failure_of(app, "list", f"id:{10**30}")
+
+
 @pytest.mark.parametrize("text", ["x", str(uuid.UUID(int=5)), "", "\udcff"])
 @pytest.mark.parametrize("command", [["show"], ["revoke", "--yes"]])
 def test_an_unknown_session_is_said(app: Flask, ada: User, command: list[str], text: str) -> None:
@@ -607,9 +612,10 @@ def test_the_page_shows_what_the_commands_print(story: Flask) -> None:
         result = run(story, *arguments)
         actual = result.stdout + result.stderr
         pattern = r"[0-9a-f]{8}-[0-9a-f-]{27}"
-        ids |= zip(re.findall(pattern, output), re.findall(pattern, actual), strict=True)
-        shown.append((command, re.sub(pattern, lambda match: ids[match[0]], output)))
-        printed.append((command, actual))
+        found = re.findall(pattern, output), re.findall(pattern, actual)
+        ids |= zip(*found, strict=True)
+        shown.append((command, re.split(pattern, output), [ids[one] for one in found[0]]))
+        printed.append((command, re.split(pattern, actual), found[1]))
 
     assert printed == shown
-    assert {command[0] for command, _ in shown} == SURFACE - {"token", "export", "revoke-user"}
+    assert {command[0] for command, _, _ in shown} == SURFACE - {"token", "export", "revoke-user"}
