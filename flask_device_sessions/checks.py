@@ -37,7 +37,9 @@ _KNOWN_KEY_PARTS = (
     b"secret key",
     b"secretkey",
     b"you-will-never-guess",
-    b"xec]/",  # b'_5#y2L"F4Q8z\n\xec]/', from Flask's own documentation
+    # from Flask's own documentation, the earlier and the later one
+    b'_5#y2l"f4q8z',
+    b"192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf",
 )
 
 #: A random key of 16 bytes in hexadecimal has fewer different bytes once in a million times.

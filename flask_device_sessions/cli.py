@@ -110,7 +110,7 @@ def _name_of(session: Any) -> str:
     """Return the name that its owner gave it, or that of the device."""
     device = session.device
     own = session.name or (device.name if device is not None else None)
-    return own or " ".join(filter(None, (session.device_name, session.browser_name)))
+    return own or ", ".join(filter(None, (session.device_name, session.browser_name)))
 
 
 @_command("show", click.argument("session_id", metavar="ID"), _json)
@@ -197,7 +197,7 @@ def verify_audit(
     else:
         _print_findings(report)
     if not report:
-        raise _failure(f"The audit trail is not whole: {report.found} findings.")
+        raise _failure(f"The audit trail is not whole: {_counted(report.found, 'finding')}.")
     if export_anchor is not None:
         json.dump(report.anchor, export_anchor)
 
@@ -233,9 +233,9 @@ def _facts_of(report: AuditReport) -> dict[str, Any]:
 
 
 def _print_findings(report: AuditReport) -> None:
-    checked = f"{report.events_checked} events of {report.users_checked} people"
     if report:
-        click.echo(f"The audit trail is whole: {checked} were checked.")
+        checked = _counted(report.events_checked, "event")
+        click.echo(f"The audit trail is whole: {checked} checked.")
         return
     _print_table(
         ("user id", "sequence", "problem", "event"),
@@ -378,15 +378,20 @@ def _ask(question: str, yes: bool) -> None:
     """Go on only if somebody says so."""
     if yes:
         return
-    if not sys.stdin.isatty():
+    if not _is_terminal(sys.stdin):
         raise _failure("Nobody can be asked here. Pass --yes to do it without asking.")
     click.confirm(question, abort=True, err=True)
+
+
+def _is_terminal(stream: IO[str]) -> bool:
+    """Whether somebody sits at the other end."""
+    return stream.isatty()
 
 
 @contextmanager
 def _progress(label: str, total: int) -> Iterator[Progress]:
     """Show a progress bar on stderr, where somebody looks at it."""
-    if not sys.stderr.isatty():
+    if not _is_terminal(sys.stderr):
         yield lambda number: None
         return
     with click.progressbar(length=total, label=label, file=sys.stderr) as bar:

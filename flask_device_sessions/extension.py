@@ -877,7 +877,7 @@ class DeviceSessions:
         Returns:
             How many rows were deleted.
         """
-        user_id = self._state.store.id_of(user)
+        user_id = self._state.store.id_of(_unwrap(user))
         client, now = self._caller()
         entry = Entry("user_erased", detail={"user": str(user_id)})
 

@@ -488,11 +488,9 @@ class Store:
         """Return the user whose primary key is written like ``text``."""
         try:
             user_id = self.user_key.type.python_type(text)
-        except ValueError:
+            return self.session.get(self.models.user, user_id)
+        except (ValueError, OverflowError):  # not such a key, or larger than any on SQLite
             return None
-        if isinstance(user_id, int) and abs(user_id) >= 2**63:
-            return None  # SQLite's driver cannot even ask for it
-        return self.session.get(self.models.user, user_id)
 
     def find_anybodys(self, model: type[Any], row_id: uuid.UUID) -> Any | None:
         """Return the row with this id, whoever it belongs to."""

@@ -105,6 +105,8 @@ GOOD: dict[str, list[Any]] = {
     "admin": [None, bool, lambda user: False],
     "audit_key": [None, KEY, KEY.encode(), "é" * 8, [KEY], [KEY.encode(), "x" * 16], (KEY, KEY)],
     "ip_storage": ["full", "truncate", "hash", "none"],
+    "retention": [None, DAY, 400 * DAY],
+    "cli_name": ["device-sessions", "sessions"],
 }
 
 NO_TEXT = ["", 5, b"text", ["text"], True]
@@ -161,6 +163,8 @@ BAD: dict[str, tuple[str, list[Any]]] = {
     ),
     "admin": ("a callable that takes the user, or None", [True, False, "admin", 5, ["ada"]]),
     "ip_storage": ("one of 'full', 'truncate', 'hash', 'none'", [None, "", "sha256", False]),
+    "retention": ("a positive timedelta, or None", NO_DURATION),
+    "cli_name": ("a non-empty str", [*NO_TEXT, None]),
 }
 
 
