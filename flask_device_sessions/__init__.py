@@ -16,6 +16,7 @@ from .errors import (
 from .extension import DeviceSessions
 from .models import END_REASONS, DeviceMixin, DeviceSessionMixin, SessionEventMixin
 from .proxies import current_session
+from .retention import Purged
 from .signals import (
     device_first_seen,
     ip_changed,
@@ -41,6 +42,7 @@ __all__ = [
     "DeviceSessions",
     "DeviceSessionsError",
     "NoSuchUser",
+    "Purged",
     "SchemaError",
     "SessionEventMixin",
     "SessionLimitReached",

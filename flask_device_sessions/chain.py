@@ -159,7 +159,12 @@ class AuditReport:
 
 
 def anchor_of(anchor: Mapping[str, Any], user_id: Any) -> dict[str, Any]:
-    """Return what an anchor says of one person, to verify that person's events alone."""
+    """Return what an anchor says of one person, to verify that person's events alone.
+
+    Raises:
+        ValueError: the anchor is none of ours.
+    """
+    _Anchor.read(anchor)
     name = str(user_id)
     users = {name: anchor["users"][name]} if name in anchor["users"] else {}
     return {**anchor, "users": users}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -20,22 +21,24 @@ from flask import Flask, Response, current_app, g, has_request_context, request
 from flask_login.config import EXEMPT_METHODS
 from werkzeug.local import LocalProxy
 
-from . import decorators, lifecycle, login, messages, models, signals, store, transactions, web
+from . import cli, decorators, lifecycle, login, messages, models, signals, store, transactions, web
 from .accounts import Finder, decides_alone
 from .ambient import utc_now
 from .audit import Entry
 from .bounds import OncePer
 from .chain import AuditReport, anchor_of, verify
+from .checks import Deployment, Finding, look
 from .clients import Client
 from .config import Settings
 from .errors import ConfigError, DeviceSessionsError, NoSuchUser, StoreUnavailable
 from .faults import STORE_FAULTS
 from .logs import Throttled
 from .models import NAME_LENGTH
-from .notifications import Mailer
+from .notifications import Mailer, path_of
 from .parts import Parts, assemble, tell
 from .proxies import EXTENSION, current_user
-from .signing import Signatures
+from .retention import Counts, Purged
+from .signing import Purpose, Signatures
 from .text import clean
 from .tokens import SessionToken, digest_of, new_browser_id
 from .transport import COOKIE_AGE
@@ -47,8 +50,19 @@ Authenticator = TypeVar("Authenticator", bound=Callable[..., Any])
 _logger = logging.getLogger("flask_device_sessions")
 _touch_warning = Throttled(_logger, timedelta(minutes=1))
 
+#: Told, batch by batch, how many more rows are done.
+Progress = Callable[[int], object]
+
+
+def _ignore(number: int) -> None:
+    """Show no progress."""
+
+
 #: How often a session's move to one network, and the use of one that has ended, is recorded.
 _REPEAT_INTERVAL = timedelta(hours=1)
+
+#: How long the link "It wasn't me" of a mail works, in seconds: a week, for those on holiday.
+_NOT_ME_AGE = 7 * 24 * 60 * 60
 
 
 class DeviceSessions:
@@ -112,6 +126,7 @@ class DeviceSessions:
         login.connect(app)
         app.register_blueprint(web.make_blueprint(state.settings))
         web.register_error_handlers(app, with_pages=state.settings.pages)
+        app.cli.add_command(cli.make_group(state.settings.cli_name))
         # First of all hooks: whatever the app does before a request may ask who is calling.
         app.before_request_funcs.setdefault(None, []).insert(0, self._before_request)
         app.after_request(self._after_request)
@@ -517,10 +532,15 @@ class DeviceSessions:
             raise ValueError(f"reason must be one of {', '.join(models.END_REASONS)}.")
         return self._end(session.user_id, reason, self._is(session.id), commit=commit)
 
-    def revoke_device(self, device: Any, *, commit: bool = True) -> int:
-        """End every session on a device; returns how many ended."""
+    def revoke_device(self, device: Any, *, reason: str = "revoked", commit: bool = True) -> int:
+        """End every session on a device; returns how many ended.
+
+        Args:
+            device: any ``DeviceSessionDevice``.
+            reason: one of :data:`~flask_device_sessions.END_REASONS`.
+        """
         on_device = self.session_model.device_id == device.id
-        return self._end(device.user_id, "revoked", on_device, commit=commit)
+        return self._end(device.user_id, reason, on_device, commit=commit)
 
     def revoke_others(self, user: Any = None, *, commit: bool = True) -> int:
         """End all sessions of a person except the current one; returns how many ended.
@@ -533,20 +553,93 @@ class DeviceSessions:
         others = [] if current_id is None else [self.session_model.id != current_id]
         return 0 if owner_id is None else self._end(owner_id, "revoked", *others, commit=commit)
 
-    def revoke_all(self, user: Any, *, commit: bool = True) -> int:
-        """End all sessions of a person, the current one too; returns how many ended."""
-        return self._end(self._state.store.id_of(user), "revoked", commit=commit)
+    def revoke_all(self, user: Any, *, reason: str = "revoked", commit: bool = True) -> int:
+        """End all sessions of a person, the current one too; returns how many ended.
 
-    def revoke_everyone(self, *, commit: bool = True) -> int:
-        """End all sessions of all people, one person a transaction; returns how many ended."""
+        Args:
+            user: the person.
+            reason: one of :data:`~flask_device_sessions.END_REASONS`.
+        """
+        if reason not in models.END_REASONS:
+            raise ValueError(f"reason must be one of {', '.join(models.END_REASONS)}.")
+        return self._end(self._state.store.id_of(user), reason, commit=commit)
+
+    def revoke_everyone(self, *, commit: bool = True, progress: Progress = _ignore) -> int:
+        """End all sessions of all people, one person a transaction; returns how many ended.
+
+        Args:
+            progress: told each time how many more ended.
+        """
         user_ids = self._state.store.run(self._state.store.list_user_ids_with_live, commit=False)
-        return sum(self._end_of_anybody(user_id, commit) for user_id in user_ids)
+        ended = 0
+        for user_id in user_ids:
+            number = self._end_of_anybody(user_id, commit)
+            progress(number)
+            ended += number
+        return ended
 
     def _end_of_anybody(self, user_id: Any, commit: bool) -> int:
         try:
             return self._end(user_id, "admin", commit=commit)
         except NoSuchUser:
             return 0  # deleted, and out by that; the others must not stay in for it
+
+    # -- "This wasn't me" ----------------------------------------------------------------------
+
+    def not_me_text(self, session: Any) -> str:
+        """Return the signed text that lets its holder end this session, and do no more.
+
+        It is for a link in a mail to the session's owner. It works once, for seven days, while
+        the session lives.
+        """
+        return self.signatures.dump(Purpose.NOT_ME, {"session": str(session.id)})
+
+    def find_reportable(self, signed: str) -> Any | None:
+        """Return the session that :meth:`not_me_text` was made for; ``None`` when it is over.
+
+        Raises:
+            BadToken: forged, made for another purpose, or older than seven days.
+            StoreUnavailable: the database did not answer.
+        """
+        facts = self.signatures.load(Purpose.NOT_ME, signed, max_age=_NOT_ME_AGE)
+        rows, session_id = self._state.store, uuid.UUID(facts["session"])
+        session = rows.run(
+            lambda: rows.find_anybodys(rows.models.session, session_id), commit=False
+        )
+        return session if session is not None and session.is_active else None
+
+    def report_not_me(self, signed: str, *, commit: bool = True) -> int:
+        """End a session that its owner says was not theirs, and all that hangs on it.
+
+        That is every live session on the same device, and every token issued in one of them.
+        The device is forgotten. After the commit, ``not_me_reported`` is sent.
+
+        Args:
+            signed: what :meth:`not_me_text` gave.
+            commit: commit ``db.session``.
+
+        Returns:
+            How many sessions ended; 0 when it was over already.
+
+        Raises:
+            BadToken: forged, made for another purpose, or older than seven days.
+            StoreUnavailable: the database refused; nothing was changed.
+        """
+        session = self.find_reportable(signed)
+        if session is None:
+            return 0
+        client, now = self._caller()
+        session_id, user_id, user = session.id, session.user_id, session.user
+
+        def unit() -> int:
+            ended = self._state.lifecycle.report_not_me(user_id, session_id, client, now)
+            self._announce_ends(dict.fromkeys(ended, "not_me"))
+            if ended:
+                facts = {"session": ended[0], "user": user}
+                self._after_commit(partial(tell, signals.not_me_reported, **facts))
+            return len(ended)
+
+        return self._state.store.run(unit, commit=commit)
 
     # -- Looking -------------------------------------------------------------------------------
 
@@ -602,8 +695,33 @@ class DeviceSessions:
         """Return a person's audit events, newest first."""
         return self._state.store.list_events(self._state.store.id_of(user))
 
+    def events_slice(
+        self,
+        user: Any,
+        *,
+        actions: Sequence[str] = (),
+        hidden: Sequence[str] = (),
+        limit: int,
+        offset: int = 0,
+    ) -> list[Any]:
+        """Return some of a person's audit events, newest first.
+
+        Args:
+            user: the person.
+            actions: only these; none given: all.
+            hidden: but not these.
+            limit: how many.
+            offset: how many newer ones are skipped.
+        """
+        rows = self._state.store
+        return rows.list_events_slice(rows.id_of(user), actions, hidden, limit, offset)
+
     def verify_audit(
-        self, user: Any = None, *, anchor: Mapping[str, Any] | None = None
+        self,
+        user: Any = None,
+        *,
+        anchor: Mapping[str, Any] | None = None,
+        progress: Progress = _ignore,
     ) -> AuditReport:
         """Check the tamper-evident chain of audit events.
 
@@ -611,6 +729,7 @@ class DeviceSessions:
             user: whose; default: everybody's.
             anchor: an earlier report's ``anchor``, kept out of the database's reach: without
                 one, events cut off at a chain's end cannot be missed.
+            progress: told each time how many more events were read.
 
         Returns:
             A report that is true when the chain is whole, else says what is wrong, where.
@@ -619,7 +738,8 @@ class DeviceSessions:
         owner_id = None if user is None else rows.id_of(user)
         if anchor is not None and owner_id is not None:
             anchor = anchor_of(anchor, owner_id)
-        return verify(rows.iterate_events(owner_id), self._state.audit_keys, anchor)
+        events = _telling(progress, rows.iterate_events(owner_id))
+        return verify(events, self._state.audit_keys, anchor)
 
     def find_session(self, user: Any, session_id: uuid.UUID) -> Any | None:
         """Return the person's session with this id; another's is ``None`` like an unknown one."""
@@ -639,6 +759,48 @@ class DeviceSessions:
         rows = self._state.store
         return rows.find_owned(rows.models.device, rows.id_of(user), device_id)
 
+    # -- Other people's ------------------------------------------------------------------------
+
+    def is_admin(self, user: Any) -> bool:
+        """Whether ``ADMIN`` lets this user see and end other people's sessions."""
+        decide = self.settings.admin
+        return decide is not None and bool(decide(_unwrap(user)))
+
+    def find_endable_session(self, user: Any, session_id: uuid.UUID) -> Any | None:
+        """Return the session with this id if ``user`` may end it: their own; an admin's, any."""
+        return self._find_endable(self.session_model, user, session_id)
+
+    def find_endable_device(self, user: Any, device_id: uuid.UUID) -> Any | None:
+        """Return the device with this id if ``user`` may sign it out: as with sessions."""
+        return self._find_endable(self.device_model, user, device_id)
+
+    def _find_endable(self, model: type[Any], user: Any, row_id: uuid.UUID) -> Any | None:
+        rows = self._state.store
+        if self.is_admin(user):
+            return rows.find_anybodys(model, row_id)
+        return rows.find_owned(model, rows.id_of(user), row_id)
+
+    def note_foreign_id(self, kind: str, row_id: uuid.UUID) -> None:
+        """Record that the person who is signed in tried an id that is not theirs.
+
+        Once a minute and person: whoever tries many must not fill the table. Nobody looks
+        whether somebody else's row has the id, so both cost the same.
+
+        Args:
+            kind: ``"session"`` or ``"device"``.
+            row_id: what was tried.
+        """
+        visit, state = self.visit(), self._state
+        if visit.user_id is None or not state.foreign_ids.is_due(visit.user_id):
+            return
+        detail = {"kind": kind, "id": str(row_id)}
+        entry = Entry("foreign_id_tried", visit.session, detail=detail)
+        note = partial(state.lifecycle.note, visit.user_id, entry, visit.client, visit.now)
+        try:
+            state.store.run(note)
+        except (StoreUnavailable, NoSuchUser) as error:
+            _touch_warning.warning("The use of a foreign id could not be noted: %s", error)
+
     def rename_device(self, device: Any, name: str, *, commit: bool = True) -> None:
         """Give a device the person's own name; an empty one takes it away.
 
@@ -651,6 +813,161 @@ class DeviceSessions:
         self._state.store.run(
             lambda: self._state.lifecycle.rename(device, own_name, client, now), commit=commit
         )
+
+    # -- Keeping, and not keeping --------------------------------------------------------------
+
+    def purge(
+        self,
+        *,
+        older_than: timedelta | None = None,
+        batch_size: int = 1000,
+        progress: Progress = _ignore,
+    ) -> Purged:
+        """Delete sessions that ended, events, and devices without a session, once they are old.
+
+        Each batch is one short transaction, whatever the app has open in ``db.session`` is
+        committed with the first. Live sessions are never touched. Of each person's events, one
+        that announces the purge stays, so that :meth:`verify_audit` still finds what anybody
+        else took; where it finds something already, the person's events stay and a warning is
+        logged. May be killed, and run beside itself, at any time.
+
+        Args:
+            older_than: how long ago they ended, were written, were last seen; default:
+                ``RETENTION``.
+            batch_size: most rows of one transaction (on SQLite, 200 at most).
+            progress: told each time how many more rows are gone.
+
+        Returns:
+            How many rows were deleted.
+
+        Raises:
+            ConfigError: neither ``older_than`` nor ``RETENTION`` says how old.
+            StoreUnavailable: the database refused; what is gone is gone, the next purge goes on.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
+        now, counts = utc_now(), Counter[str]()
+        before = now - self._retention(older_than)
+        for kind, number in self._state.housekeeping.purge(before, batch_size, now):
+            counts[kind] += number
+            progress(number)
+        return Purged(**counts)
+
+    def _retention(self, older_than: timedelta | None) -> timedelta:
+        age = self.settings.retention if older_than is None else older_than
+        if age is None:
+            raise ConfigError(
+                "DEVICE_SESSIONS_RETENTION is None, so nothing is ever old. Set it, or say how "
+                "old with purge(older_than=…), or --days on the command line."
+            )
+        if age < timedelta(0):
+            raise ValueError(f"older_than must not be negative, and {age} is.")
+        return age
+
+    def erase(self, user: Any, *, commit: bool = True) -> Purged:
+        """Delete everything that is kept here of a person: sessions, devices, events.
+
+        They are signed out by that. One event of nobody's account stays, ``user_erased``, with
+        the person's id. The user row is the app's, to keep or to delete. No signal is sent: the
+        rows that one could tell of are gone.
+
+        Returns:
+            How many rows were deleted.
+        """
+        user_id = self._state.store.id_of(user)
+        client, now = self._caller()
+        entry = Entry("user_erased", detail={"user": str(user_id)})
+
+        def unit() -> Purged:
+            erased = self._state.housekeeping.erase(user_id)
+            self._state.lifecycle.note(None, entry, client, now)
+            self._after_commit(partial(self._leave_erased, user_id))
+            return erased
+
+        return self._state.store.run(unit, commit=commit)
+
+    def export(self, user: Any) -> dict[str, Any]:
+        """Return everything that is kept here of a person, as JSON values.
+
+        Returns:
+            ``user``, ``exported_at``, and ``sessions``, ``devices``, ``events``: a list of rows
+            each, the newest first, without digests and MACs. Columns of the app's own are the
+            app's to export.
+        """
+        user_id = self._state.store.id_of(user)
+        unit = partial(self._state.housekeeping.export, user_id, utc_now())
+        return self._state.store.run(unit, commit=False)
+
+    def _leave_erased(self, user_id: Any) -> None:
+        visit = self.visit() if has_request_context() else None
+        if visit is not None and visit.session_id is not None and visit.user_id == user_id:
+            self._leave(visit.session_id)
+
+    # -- For operators -------------------------------------------------------------------------
+
+    def find_person(self, text: str) -> Any | None:
+        """Return the user that an operator names.
+
+        Args:
+            text: what the person signs in with (``IDENTIFIER_FIELD``), or ``id:`` and their
+                primary key.
+        """
+        kind, _, key = text.partition(":")
+        if kind == "id":
+            return self.find_user(key)
+        found, _ = self._state.store.find_accounts(self.settings.identifier_field, text)
+        return found
+
+    def find_any_session(self, session_id: uuid.UUID) -> Any | None:
+        """Return the session with this id, whosever it is."""
+        return self._state.store.find_session(session_id)
+
+    def recent_events(self, user: Any = None, *, limit: int) -> list[Any]:
+        """Return the newest audit events, newest first.
+
+        Args:
+            user: whose; default: everybody's, and nobody's.
+            limit: how many at most.
+        """
+        rows = self._state.store
+        return (
+            rows.list_all_events(limit)
+            if user is None
+            else rows.list_events(rows.id_of(user), limit)
+        )
+
+    def count(self) -> Counts:
+        """Count sessions, devices and events."""
+        now, idle_timeout = utc_now(), self.settings.idle_timeout
+        active_since = None if idle_timeout is None else now - idle_timeout
+        return self._state.housekeeping.rows.count(now, active_since)
+
+    def count_events(self, user: Any = None) -> int:
+        """Return how many audit events there are; default: everybody's, and nobody's."""
+        user_id = None if user is None else self.id_of(user)
+        return self._state.housekeeping.rows.count_events(user_id)
+
+    def count_due(self, older_than: timedelta | None = None) -> int:
+        """Return about how many rows :meth:`purge` will delete."""
+        before = utc_now() - self._retention(older_than)
+        return self._state.housekeeping.rows.count_due(before)
+
+    def check(self) -> list[Finding]:
+        """Look at how the running app is deployed; see :mod:`~flask_device_sessions.checks`."""
+        state = self._state
+        return look(
+            Deployment(
+                _app(),
+                state.settings,
+                state.store,
+                is_cookie_secure=self.is_cookie_secure,
+                has_mailer=state.notifier.has_mailer,
+            )
+        )
+
+    def explain(self, error: Exception) -> Exception:
+        """Return what a database error means, in words for the person who can mend it."""
+        return self._state.store.explain(error)
 
     # -- Inside --------------------------------------------------------------------------------
 
@@ -745,12 +1062,15 @@ class DeviceSessions:
         self._after_commit(announce)
 
     def _mail_about(self, started: lifecycle.Started, user: Any) -> None:
-        notifier = self._state.notifier
+        notifier, session = self._state.notifier, started.session
         if started.suspicions:
             reasons = [messages.why_suspicious(reason) for reason in started.suspicions]
-            notifier.suspicious(user, started.session, reasons)
+            notifier.suspicious(user, session, reasons, not_me_path=self._not_me_path(session))
         elif self.settings.notify_new_device and started.is_news:
-            notifier.new_device(user, started.session)
+            notifier.new_device(user, session, not_me_path=self._not_me_path(session))
+
+    def _not_me_path(self, session: Any) -> str | None:
+        return path_of("device_sessions.not_me", signed=self.not_me_text(session))
 
     def _announce_ends(self, ended: dict[Any, str]) -> None:
         for session, reason in ended.items():
@@ -776,6 +1096,12 @@ def _cookie_end(session: Any) -> datetime | None:
         return None
     longest = utc_now() + COOKIE_AGE
     return min(longest, session.expires_at or longest)
+
+
+def _telling(progress: Progress, events: Iterator[T]) -> Iterator[T]:
+    for event in events:
+        yield event
+        progress(1)
 
 
 def _unwrap(user: Any) -> Any:

@@ -6,6 +6,7 @@ inside a unit of the store. No Flask here: what a rule decides is carried out el
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -467,6 +468,37 @@ class Lifecycle:
         self._record(user_id, [Entry("password_changed", current)], client, now)
         return ended, token
 
+    def report_not_me(
+        self, user_id: Any, session_id: uuid.UUID, client: Client, now: datetime
+    ) -> list[Any]:
+        """Act on a person's word that a sign-in was not theirs, while it lives.
+
+        It ends with all that hangs on it: the other sessions on its device, and the tokens that
+        were issued in any of these. The device is forgotten, so that its next sign-in is news.
+
+        Args:
+            user_id: the person.
+            session_id: the sign-in.
+            client: who says so.
+            now: when.
+
+        Returns:
+            The sessions that ended, the reported one first; none when it was over before.
+        """
+        live = self._lock_live(user_id)
+        reported = next((session for session in live if session.id == session_id), None)
+        if reported is None or self._time_is_up(reported, now):
+            return []
+        ending = _all_that_hangs_on(reported, live)
+        self._store.end(dict.fromkeys(ending, "not_me"), now)
+        entries = [Entry("not_me_reported", reported)]
+        entries += [_ended(session, "not_me") for session in ending]
+        if reported.device_id is not None:
+            self._store.delete_device(reported.device_id)
+            entries.append(Entry("device_forgotten", reported))
+        self._record(user_id, entries, client, now)
+        return ending
+
     # -- What happens beside ---------------------------------------------------------------------
 
     def note(self, user_id: Any, entry: Entry, client: Client, now: datetime) -> None:
@@ -513,6 +545,19 @@ class Lifecycle:
     def stored_address(self, address: str | None) -> str | None:
         """Return what ``IP_STORAGE`` lets the database keep of an address."""
         return stored_form(address, self._settings.ip_storage, self._address_key)
+
+
+def _all_that_hangs_on(reported: Any, live: Sequence[Any]) -> list[Any]:
+    """Return a session, those on its device, and the tokens issued in any of them, in order."""
+    device_id = reported.device_id
+    here = [s for s in live if s.device_id is not None and s.device_id == device_id]
+    ending = [reported, *(session for session in here if session is not reported)]
+    ids = {session.id for session in ending}
+    for session in sorted(live, key=lambda session: session.created_at):
+        if session.issuer_id in ids and session.id not in ids:  # a token may issue tokens, too
+            ids.add(session.id)
+            ending.append(session)
+    return ending
 
 
 def _ended(session: Any, reason: str) -> Entry:

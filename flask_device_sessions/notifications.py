@@ -349,6 +349,11 @@ class Notifier:
         self._has_said_off = False
         self.outbox = Outbox()
 
+    @property
+    def has_mailer(self) -> bool:
+        """Whether the running app can send mails."""
+        return find_mailer(_app(), self._mailer) is not None
+
     def new_device(self, user: Any, device_session: Any, *, not_me_path: str | None = None) -> None:
         """Tell a person of a sign-in from a device that their account had not seen before.
 

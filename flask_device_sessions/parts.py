@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from blinker import Signal
@@ -11,8 +12,10 @@ from flask import Flask, current_app
 from . import login, models, store
 from .accounts import Accounts
 from .audit import Trail
+from .bounds import OncePer
 from .config import PREFIX, Settings, key_list
 from .errors import ConfigError
+from .housekeeping import Housekeeping
 from .lifecycle import Lifecycle
 from .notifications import Notifier
 from .places import Atlas
@@ -35,6 +38,8 @@ class Parts:
     accounts: Accounts
     notifier: Notifier
     audit_keys: list[bytes]
+    housekeeping: Housekeeping
+    foreign_ids: OncePer = field(default_factory=lambda: OncePer(timedelta(minutes=1)))
 
 
 def assemble(app: Flask, given: dict[str, Any]) -> Parts:
@@ -61,10 +66,11 @@ def assemble(app: Flask, given: dict[str, Any]) -> Parts:
     transport = Transport(settings)
     keys = transport.signatures(app)
     audit_keys = key_list(settings.audit_key) or keys.derive(Purpose.AUDIT)
+    trail = Trail(rows, audit_keys[0])
     rules = Lifecycle(
         rows,
         settings,
-        Trail(rows, audit_keys[0]),
+        trail,
         Atlas(settings.geoip_database),
         address_key=keys.derive(Purpose.ADDRESS)[0],
         is_user_active=_is_active if login.has_own_activity(user_model) else None,
@@ -84,7 +90,8 @@ def assemble(app: Flask, given: dict[str, Any]) -> Parts:
         sender=settings.mail_sender,
         identifier_field=settings.identifier_field,
     )
-    return Parts(settings, rows, rules, transport, accounts, notifier, audit_keys)
+    housekeeping = Housekeeping(rows, trail, audit_keys, settings.idle_timeout)
+    return Parts(settings, rows, rules, transport, accounts, notifier, audit_keys, housekeeping)
 
 
 def tell(signal: Signal, **facts: Any) -> None:

@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.orm import make_transient_to_detached, scoped_session
+from sqlalchemy.orm import Session, make_transient_to_detached, scoped_session
 from sqlalchemy.orm.attributes import instance_dict, set_committed_value
 
 from . import transactions
@@ -59,7 +59,7 @@ class Found:
 
     def session(self) -> Any:
         """Return the row as an object of the session model, in the app's database session."""
-        session = self._store.adopt(self._store.models.session, self._row, offset=0)
+        session = self._store.adopt_session(self._row)
         for name, value in self._notes.items():
             set_committed_value(session, name, value)
         if self._store.user_columns is not None:
@@ -70,8 +70,43 @@ class Found:
         """Return the user object, in the app's database session; ``None`` if deleted since."""
         if self._store.user_columns is None:
             return self._store.session.get(self._store.models.user, self.user_id)
-        offset = len(self._store.session_columns)
-        return self._store.adopt(self._store.models.user, self._row, offset)
+        return self._store.adopt_user(self._row)
+
+
+class _Shape:
+    """How a row of a model's one table becomes an object; worked out once.
+
+    Args:
+        model: the class.
+        offset: where its columns begin in the rows that will come.
+    """
+
+    def __init__(self, model: type[Any], offset: int) -> None:
+        self._mapper = sa.inspect(model)
+        names = [prop.key for prop in self._mapper.column_attrs]
+        key = [self._mapper.get_property_by_column(c).key for c in self._mapper.primary_key]
+        self._key_places = [offset + names.index(name) for name in key]
+        self._names, self._slice = names, slice(offset, offset + len(names))
+
+    def adopt(self, session: Session, row: sa.Row[Any]) -> Any:
+        """Return a persistent object for a row that was read beside the app's session.
+
+        One that the app's session already holds wins, for it may carry changes; what a commit
+        has expired on it is filled in.
+        """
+        values = dict(zip(self._names, row[self._slice], strict=True))
+        primary_key = [row[place] for place in self._key_places]
+        key = self._mapper.identity_key_from_primary_key(primary_key)
+        held = session.identity_map.get(key)
+        if held is not None:
+            for name in sa.inspect(held).unloaded & values.keys():
+                set_committed_value(held, name, values[name])
+            return held
+        instance = self._mapper.class_manager.new_instance()
+        instance_dict(instance).update(values)
+        make_transient_to_detached(instance)
+        session.add(instance)
+        return instance
 
 
 class Store:
@@ -87,6 +122,9 @@ class Store:
         self.models = models
         self.session_columns = _positions(models.session)
         self.user_columns = _positions(models.user) if _is_simple(models.user) else None
+        self._session_shape = _Shape(models.session, 0)
+        self._user_shape = _Shape(models.user, len(self.session_columns))
+        self._readers: WeakKeyDictionary[sa.Engine, sa.Engine] = WeakKeyDictionary()
         self.user_key = primary_key_of(models.user)
         self.user_key_name = sa.inspect(models.user).get_property_by_column(self.user_key).key
         self._find = self._prepare_find()
@@ -146,7 +184,7 @@ class Store:
         One guarded statement that cannot bring an ended session back nor move time backwards,
         and that gives way instead of waiting for a lock.
         """
-        if transactions.has_connection(self.session()):
+        if self._has_connection:
             self.roll_back()  # a second connection could deadlock with a pool of one
         table = self.models.session.__table__
         live = sa.and_(table.c.id == session_id, table.c.ended_at.is_(None), condition)
@@ -161,7 +199,12 @@ class Store:
     @property
     def is_clean(self) -> bool:
         """Whether the app has nothing unsaved in its database session right now."""
-        return transactions.is_clean(self.session())
+        return not self.session.registry.has() or transactions.is_clean(self.session())
+
+    @property
+    def _has_connection(self) -> bool:
+        """Whether the app's database session, if it has begun one, holds a connection."""
+        return self.session.registry.has() and transactions.has_connection(self.session())
 
     @property
     def engine(self) -> sa.Engine:
@@ -169,28 +212,13 @@ class Store:
         bind = self.session().get_bind(mapper=self.models.session)
         return bind if isinstance(bind, sa.Engine) else bind.engine
 
-    def adopt(self, model: type[Any], row: sa.Row[Any], offset: int) -> Any:
-        """Return a persistent object for a row that was read beside the app's session.
+    def adopt_session(self, row: sa.Row[Any]) -> Any:
+        """Return the session object of a row of :meth:`find`, in the app's database session."""
+        return self._session_shape.adopt(self.session(), row)
 
-        One that the app's session already holds wins, for it may carry changes; what a commit
-        has expired on it is filled in.
-        """
-        columns = _positions(model)
-        values = {name: row[offset + position] for name, position in columns.items()}
-        mapper = sa.inspect(model)
-        key = mapper.identity_key_from_primary_key(
-            [values[mapper.get_property_by_column(column).key] for column in mapper.primary_key]
-        )
-        held = self.session().identity_map.get(key)
-        if held is not None:
-            for name in sa.inspect(held).unloaded & values.keys():
-                set_committed_value(held, name, values[name])
-            return held
-        instance = mapper.class_manager.new_instance()
-        instance_dict(instance).update(values)
-        make_transient_to_detached(instance)
-        self.session.add(instance)
-        return instance
+    def adopt_user(self, row: sa.Row[Any]) -> Any:
+        """Return the user object of a row of :meth:`find`, in the app's database session."""
+        return self._user_shape.adopt(self.session(), row)
 
     def _prepare_find(self) -> sa.Select[Any]:
         """Write the SELECT of every request once: building it costs more than running it."""
@@ -207,13 +235,21 @@ class Store:
 
     def _read(self, statement: sa.Select[Any], values: dict[str, Any]) -> sa.Row[Any] | None:
         """Run a SELECT of one row on a short connection, or on the one the app holds."""
-        session = self.session()
-        if transactions.has_connection(session):
+        if self._has_connection:
             # A second connection could deadlock with a pool of one.
-            held: sa.Connection = session.connection()
+            held: sa.Connection = self.session.connection()
             return held.execute(statement, values).first()
-        with _for_reading(self.engine).connect() as connection:
+        with self._reader().connect() as connection:
             return connection.execute(statement, values).first()
+
+    def _reader(self) -> sa.Engine:
+        """Return the engine without BEGIN and ROLLBACK around a lone SELECT, where that saves."""
+        engine = self.engine
+        if engine.dialect.name != "postgresql":
+            return engine
+        if engine not in self._readers:
+            self._readers[engine] = engine.execution_options(isolation_level="AUTOCOMMIT")
+        return self._readers[engine]
 
     def _find_again(self, session_id: uuid.UUID) -> sa.Row[Any] | None:
         try:
@@ -427,6 +463,11 @@ class Store:
         for name, value in values.items():
             set_committed_value(row, name, value)
 
+    def delete_device(self, device_id: uuid.UUID) -> None:
+        """Delete a device; the sessions on it keep its id, which leads nowhere then."""
+        device = self.models.device
+        self.session.execute(sa.delete(device).where(device.id == device_id))
+
     # -- Look-ups for pages and verbs ------------------------------------------------------
 
     def find_accounts(self, field: str, identifier: str) -> tuple[Any | None, Any | None]:
@@ -460,7 +501,13 @@ class Store:
             user_id = self.user_key.type.python_type(text)
         except ValueError:
             return None
+        if isinstance(user_id, int) and abs(user_id) >= 2**63:
+            return None  # SQLite's driver cannot even ask for it
         return self.session.get(self.models.user, user_id)
+
+    def find_anybodys(self, model: type[Any], row_id: uuid.UUID) -> Any | None:
+        """Return the row with this id, whoever it belongs to."""
+        return self.session.scalars(sa.select(model).where(model.id == row_id)).first()
 
     def find_owned(self, model: type[Any], user_id: Any, row_id: uuid.UUID) -> Any | None:
         """Return the row with this id if it is this person's."""
@@ -490,6 +537,16 @@ class Store:
         )
         return list(self.session.scalars(statement))
 
+    def list_sessions(self, user_id: Any) -> list[Any]:
+        """Return all sessions of a person, live or ended, the newest first."""
+        session = self.models.session
+        statement = sa.select(session).where(session.user_id == user_id)
+        return list(self.session.scalars(statement.order_by(session.created_at.desc())))
+
+    def find_session(self, session_id: uuid.UUID) -> Any | None:
+        """Return anybody's session with this id."""
+        return self.session.get(self.models.session, session_id)
+
     def list_devices(self, user_id: Any) -> list[Any]:
         """Return the person's devices, last seen first."""
         device = self.models.device
@@ -511,6 +568,36 @@ class Store:
         statement = sa.select(event).where(event.user_id == user_id)
         newest_first = statement.order_by(event.sequence.desc()).limit(limit)
         return list(self.session.scalars(newest_first))
+
+    def list_events_slice(
+        self,
+        user_id: Any,
+        actions: Sequence[str],
+        hidden: Sequence[str],
+        limit: int,
+        offset: int,
+    ) -> list[Any]:
+        """Return some of the person's audit events, newest first.
+
+        Args:
+            user_id: whose.
+            actions: only these; none given: all.
+            hidden: but not these.
+            limit: how many.
+            offset: how many newer ones are skipped.
+        """
+        event = self.models.event
+        statement = sa.select(event).where(event.user_id == user_id, event.action.not_in(hidden))
+        if actions:
+            statement = statement.where(event.action.in_(actions))
+        newest_first = statement.order_by(event.sequence.desc()).limit(limit).offset(offset)
+        return list(self.session.scalars(newest_first))
+
+    def list_all_events(self, limit: int) -> list[Any]:
+        """Return everybody's newest events, and nobody's, the newest first."""
+        event = self.models.event
+        statement = sa.select(event).order_by(event.created_at.desc(), event.id.desc())
+        return list(self.session.scalars(statement.limit(limit)))
 
     def iterate_events(self, user_id: Any | None) -> Iterator[Any]:
         """Yield audit events as mappings, each person's in order; ``None``: everybody's."""
@@ -576,13 +663,6 @@ def _is_simple(model: type[Any]) -> bool:
     is_one_table = not mapper.inherits and mapper.polymorphic_on is None
     are_columns = all(isinstance(p.columns[0], sa.Column) for p in mapper.column_attrs)
     return is_one_table and are_columns and not mapper.class_manager.dispatch.load
-
-
-def _for_reading(engine: sa.Engine) -> sa.Engine:
-    """Return the engine without BEGIN and ROLLBACK around a lone SELECT, where that saves."""
-    if engine.dialect.name != "postgresql":
-        return engine
-    return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 @contextmanager

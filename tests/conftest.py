@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from http.cookies import SimpleCookie
 from typing import Any
@@ -14,7 +15,7 @@ from flask.testing import FlaskClient
 
 from flask_device_sessions import DeviceSessions
 from flask_device_sessions.testing import IPHONE, Browser
-from tests import engines
+from tests import canary, engines
 from tests.support import User, add_user, db, make_app
 
 hypothesis.settings.register_profile("suite", deadline=None)
@@ -125,7 +126,7 @@ def _connections_are_closed() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _cookies_are_well_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at every Set-Cookie of ours that any test receives (ASVS 3.3.1 to 3.3.4)."""
+    """Look at every Set-Cookie of ours that any test receives (ASVS V3.3.1 to V3.3.4)."""
     original = FlaskClient.open
 
     def open_and_look(client: FlaskClient, *args: Any, **values: Any) -> Any:
@@ -150,3 +151,13 @@ def _check_cookie(header: str, headers: Any) -> None:
         assert morsel["secure"], header
         assert morsel["path"] == "/", header
         assert not morsel["domain"], header
+
+
+@pytest.fixture(autouse=True)
+def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[canary.Canary]:
+    """Find no credential in logs, events, mails, pages or URLs (ASVS V14.2, V16.2.5)."""
+    listening = canary.Canary()
+    listener = canary.watch(monkeypatch, listening)
+    yield listening
+    logging.getLogger().removeHandler(listener)
+    assert listening.sing() == []

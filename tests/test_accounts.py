@@ -70,7 +70,7 @@ def _nobodys(extension: DeviceSessions) -> list[Any]:
 
 
 def test_the_eleventh_guess_waits(clock: time_machine.Traveller, ada: User, phone: Browser) -> None:
-    """Ten in three minutes by default, then 429 with the seconds to wait (ASVS 6.3.1)."""
+    """Ten in three minutes by default, then 429 with the seconds to wait (ASVS V6.3.1)."""
     statuses = _guess(phone, times=10)
     refused = sign_in(phone)
     clock.shift(timedelta(seconds=int(refused.headers["Retry-After"])))
@@ -84,7 +84,7 @@ def test_the_eleventh_guess_waits(clock: time_machine.Traveller, ada: User, phon
 def test_the_refusal_is_the_same_for_an_account_that_does_not_exist(
     app: Flask, clock: time_machine.Traveller, ada: User, hashes: list[str]
 ) -> None:
-    """Over the limit: the same bytes, as many statements, no hash (ASVS 6.3.8)."""
+    """Over the limit: the same bytes, as many statements, no hash (ASVS V6.3.8)."""
     answers = []
     for number, email in enumerate(["ada@example.com", "eve@example.com"]):
         browser = Browser(app, ip=f"10.0.{number}.1")
@@ -103,7 +103,7 @@ def test_the_refusal_is_the_same_for_an_account_that_does_not_exist(
 def test_fifty_parallel_guesses_compute_ten_hashes(
     app: Flask, ada: User, hashes: list[str]
 ) -> None:
-    """Counted before the hash, so that none slips past while another is computed (ASVS 6.3.1)."""
+    """Counted before the hash, so that none slips past while another is computed (ASVS V6.3.1)."""
     browsers = [Browser(app, ip=f"10.0.{number}.1") for number in range(50)]
 
     with ThreadPoolExecutor(50) as pool:
@@ -117,7 +117,7 @@ def test_fifty_parallel_guesses_compute_ten_hashes(
 def test_an_attack_does_not_lock_the_owner_out(
     app: Flask, ada: User, laptop: Browser, phone: Browser
 ) -> None:
-    """A browser that was signed in to this account has an allowance of its own (ASVS 6.1.1)."""
+    """A browser that was signed in to this account has an allowance of its own (ASVS V6.1.1)."""
     sign_in(laptop)
     laptop.post("/logout")
     for number in range(5):
@@ -144,7 +144,7 @@ def test_an_office_can_sign_in_one_after_the_other(app: Flask, ada: User) -> Non
 
 
 def test_an_account_of_ones_own_buys_no_guesses(app: Flask, ada: User, laptop: Browser) -> None:
-    """Successes in between give back their own places only (ASVS 6.3.1)."""
+    """Successes in between give back their own places only (ASVS V6.3.1)."""
     add_user("mallory@example.com")
     sign_in(laptop, "mallory@example.com")
     statuses = []
@@ -225,7 +225,7 @@ def test_without_pages_the_answer_is_bare() -> None:
 
 
 def test_confirming_is_limited_too(ada: User, laptop: Browser) -> None:
-    """Whoever sits down at a signed-in browser cannot try out passwords (ASVS 6.3.1)."""
+    """Whoever sits down at a signed-in browser cannot try out passwords (ASVS V6.3.1)."""
     sign_in(laptop)
 
     statuses = [laptop.post("/confirm", data={"password": "wrong"}).status_code for _ in range(21)]
@@ -247,13 +247,40 @@ def test_a_confirm_clears_the_count(ada: User, laptop: Browser) -> None:
     assert statuses == ([401] * 9 + [303]) * 3
 
 
+def test_what_cannot_be_a_password_is_no_attempt(ada: User, laptop: Browser) -> None:
+    """Neither hashed nor counted: empty, or above 4096 bytes (ASVS V6.2.9)."""
+    sign_in(laptop)
+
+    statuses = [
+        laptop.post("/confirm", data={"password": password}).status_code
+        for password in ["", "x" * 5000] * 15
+    ]
+
+    assert statuses == [401] * 30
+    assert laptop.post("/confirm", data={"password": PASSWORD}).status_code == 303
+
+
+def test_an_account_that_only_the_database_finds_is_none(
+    app: Flask, extension: DeviceSessions, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A collation that takes another name for this one would give away more guesses."""
+    find = extension._states[app].store.find_accounts
+    monkeypatch.setattr(
+        "flask_device_sessions.store.Store.find_accounts",
+        lambda store, field, name: find(field, "ada@example.com"),
+    )
+
+    assert extension.authenticate("adam@example.com", PASSWORD) is None
+    assert extension.authenticate("ADA@example.com", PASSWORD) is ada
+
+
 # -- What is written down --------------------------------------------------------------------------
 
 
 def test_each_failure_is_an_event_and_a_signal(
     extension: DeviceSessions, ada: User, phone: Browser
 ) -> None:
-    """The account's own trail has it, with the reason that the page does not show (ASVS 16.3)."""
+    """The account's own trail has it, with the reason that the page does not show (ASVS V16.3)."""
     add_user("off@example.com", is_enabled=False)
 
     with listen_to(login_failed) as heard:
@@ -278,7 +305,7 @@ def test_each_failure_is_an_event_and_a_signal(
 def test_what_was_typed_as_a_name_is_written_nowhere(
     extension: DeviceSessions, ada: User, phone: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """People type their password there (ASVS 16.2.5)."""
+    """People type their password there (ASVS V16.2.5)."""
     sign_in(phone, "hunter2-by-mistake")
 
     assert "hunter2" not in caplog.text
@@ -288,7 +315,7 @@ def test_what_was_typed_as_a_name_is_written_nowhere(
 def test_refusals_beyond_the_limit_are_one_event_a_minute(
     extension: DeviceSessions, ada: User, phone: Browser
 ) -> None:
-    """Strangers cannot fill the table, whichever names they make up (ASVS 16.2)."""
+    """Strangers cannot fill the table, whichever names they make up (ASVS V16.2)."""
     _guess(phone, times=10)
 
     with listen_to(login_throttled) as heard:
@@ -303,7 +330,7 @@ def test_refusals_beyond_the_limit_are_one_event_a_minute(
 
 
 def test_nobodys_events_verify(extension: DeviceSessions, ada: User, phone: Browser) -> None:
-    """They carry a MAC, too; a change of one is found (ASVS 16.4)."""
+    """They carry a MAC, too; a change of one is found (ASVS V16.4)."""
     sign_in(phone, "nobody@example.com")
     before = extension.verify_audit()
 
@@ -413,7 +440,7 @@ def test_a_storage_that_is_down_does_not_commit_the_apps_work(broken: Flask) -> 
 
 
 def test_two_processes_share_a_limit_in_redis(app: Flask) -> None:
-    """One count for all workers (ASVS 6.3.1)."""
+    """One count for all workers (ASVS V6.3.1)."""
     uri = "redis://127.0.0.1:6379/9"
     apps = [make_app(DEVICE_SESSIONS_RATE_LIMIT_STORAGE_URI=uri, SECRET_KEY="k" * 32) for _ in "ab"]
     for one in apps:
@@ -427,3 +454,21 @@ def test_two_processes_share_a_limit_in_redis(app: Flask) -> None:
     with redis.Redis.from_url(uri) as client:
         client.flushdb()
     assert statuses == [401] * 10 + [429] * 2
+
+
+def test_a_success_gives_its_place_back_in_redis_too(app: Flask) -> None:
+    """An office behind one address, and several workers."""
+    uri = "redis://127.0.0.1:6379/9"
+    apps = [make_app(DEVICE_SESSIONS_RATE_LIMIT_STORAGE_URI=uri, SECRET_KEY="k" * 32) for _ in "ab"]
+    for one in apps:
+        with one.app_context():
+            db.create_all()
+            add_user()
+    with redis.Redis.from_url(uri) as client:
+        client.flushdb()
+
+    statuses = [sign_in(Browser(apps[number % 2])).status_code for number in range(12)]
+
+    with redis.Redis.from_url(uri) as client:
+        client.flushdb()
+    assert statuses == [303] * 12

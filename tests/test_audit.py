@@ -51,14 +51,14 @@ def trail(extension: DeviceSessions, ada: User, laptop: Browser, phone: Browser)
 def test_every_documented_action_is_seen_and_no_other(
     extension: DeviceSessions, ada: User, trail: Any
 ) -> None:
-    """The list of actions is the list of what happens (ASVS 16.2)."""
+    """The list of actions is the list of what happens (ASVS V16.2)."""
     seen = {event.action for event in extension.events_of(ada)}
 
     assert seen == set(ACTIONS)
 
 
 def test_an_untouched_trail_is_whole(extension: DeviceSessions, ada: User, trail: Any) -> None:
-    """What the app wrote verifies on each engine, for one person and for all (ASVS 16.4)."""
+    """What the app wrote verifies on each engine, for one person and for all (ASVS V16.4)."""
     everybody = extension.verify_audit()
     one = extension.verify_audit(ada)
 
@@ -80,7 +80,7 @@ TAMPERINGS: list[Tamper] = [
 def test_a_change_in_the_database_is_found(
     extension: DeviceSessions, ada: User, trail: Any, tamper: Tamper
 ) -> None:
-    """Whoever can write to the database but lacks the key is found out (ASVS 16.4.2)."""
+    """Whoever can write to the database but lacks the key is found out (ASVS V16.4.2)."""
     db.session.execute(tamper(trail))
     db.session.commit()
 
@@ -171,7 +171,7 @@ def _lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 def test_each_event_is_one_line_of_the_log(
     extension: DeviceSessions, ada: User, laptop: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """JSON in ASCII, with what the row says and without MACs (ASVS 16.2.1)."""
+    """JSON in ASCII, with what the row says and without MACs (ASVS V16.2.1)."""
     caplog.set_level(logging.INFO, "flask_device_sessions.audit")
 
     sign_in(laptop)
@@ -195,7 +195,7 @@ def test_each_event_is_one_line_of_the_log(
 def test_no_text_from_outside_makes_a_line_of_its_own(
     extension: DeviceSessions, ada: User, laptop: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Line ends, terminal codes and right-to-left marks are escaped or gone (ASVS 16.4.1)."""
+    """Line ends, terminal codes and right-to-left marks are escaped or gone (ASVS V16.4.1)."""
     caplog.set_level(logging.INFO, "flask_device_sessions.audit")
     sign_in(laptop)
     (device,) = extension.devices_of(ada)
@@ -211,7 +211,7 @@ def test_no_text_from_outside_makes_a_line_of_its_own(
 def test_what_somebody_should_look_at_is_a_warning(
     ada: User, laptop: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A refused password is; a sign-in is not (ASVS 16.3.2)."""
+    """A refused password is; a sign-in is not (ASVS V16.3.2)."""
     caplog.set_level(logging.INFO, "flask_device_sessions.audit")
 
     sign_in(laptop)
@@ -252,7 +252,7 @@ def unthrottled(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_forged_cookie_costs_a_line_a_minute_and_no_sql(
     app: Flask, context: None, laptop: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Strangers cannot fill the table, nor the log (ASVS 16.2)."""
+    """Strangers cannot fill the table, nor the log (ASVS V16.2)."""
     laptop.set_cookie("device_session", "forged.canary")
 
     with statements(app) as seen:
@@ -268,7 +268,7 @@ def test_a_forged_cookie_costs_a_line_a_minute_and_no_sql(
 def test_a_form_without_its_token_costs_a_line_a_minute_and_no_sql(
     app: Flask, context: None, laptop: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A forgery is told to the log with where it came to (ASVS 3.5.1)."""
+    """A forgery is told to the log with where it came to (ASVS V3.5.1)."""
     app.config["WTF_CSRF_ENABLED"] = True
 
     with statements(app) as seen:
@@ -289,7 +289,7 @@ def test_a_form_without_its_token_costs_a_line_a_minute_and_no_sql(
 def test_an_ended_session_that_comes_back_is_noted(
     app: Flask, extension: DeviceSessions, ada: User, laptop: Browser
 ) -> None:
-    """Once an hour, with why it had ended (ASVS 7.4.1, 16.3)."""
+    """Once an hour, with why it had ended (ASVS V7.4.1, V16.3)."""
     sign_in(laptop)
     copy = replay(app, jar_of(laptop))
     laptop.post("/logout")

@@ -38,7 +38,7 @@ def test_an_app_that_sets_nothing_gets_the_defaults() -> None:
 
 
 def test_the_defaults_are_safe() -> None:
-    """A month at most, two weeks idle, five browsers, cookies Lax and for HTTPS (ASVS 7.1)."""
+    """A month at most, two weeks idle, five browsers, cookies Lax and for HTTPS (ASVS V7.1)."""
     settings = Settings()
 
     assert settings.lifetime == 30 * DAY
@@ -102,6 +102,7 @@ GOOD: dict[str, list[Any]] = {
     "clear_site_data": [(), ["storage"], ("cookies", "storage", "executionContexts")],
     "travel_speed_limit": [None, 1, 900, 0.5],
     "ignored_networks": [(), ["192.0.2.0/24", "2001:db8::/32"], ("198.51.100.7",)],
+    "admin": [None, bool, lambda user: False],
     "audit_key": [None, KEY, KEY.encode(), "é" * 8, [KEY], [KEY.encode(), "x" * 16], (KEY, KEY)],
     "ip_storage": ["full", "truncate", "hash", "none"],
 }
@@ -158,6 +159,7 @@ BAD: dict[str, tuple[str, list[Any]]] = {
         "a list of addresses and networks, such as ['192.0.2.0/24', '2001:db8::/32']",
         ["192.0.2.0/24", None, ["example.com"], [""], [5], [None]],
     ),
+    "admin": ("a callable that takes the user, or None", [True, False, "admin", 5, ["ada"]]),
     "ip_storage": ("one of 'full', 'truncate', 'hash', 'none'", [None, "", "sha256", False]),
 }
 
@@ -202,7 +204,7 @@ def test_a_value_of_the_wrong_kind_is_refused(name: str, words: str, value: Any)
 def test_a_secret_of_the_wrong_kind_is_refused_and_not_told(
     name: str, words: str, value: Any
 ) -> None:
-    """The error names the key and what it must be; a secret never shows (ASVS 14.2.1)."""
+    """The error names the key and what it must be; a secret never shows (ASVS V14.2.1)."""
     with pytest.raises(ConfigError) as refusal:
         read(**{name: value})
 
@@ -275,7 +277,7 @@ def test_no_setting_is_both_there_and_yet_to_come() -> None:
 def test_a_profile_sets_both_limits(
     profile: str, lifetime: timedelta, idle_timeout: timedelta | None
 ) -> None:
-    """They are those of NIST SP 800-63B-4 (ASVS 7.3.1, 7.3.2)."""
+    """They are those of NIST SP 800-63B-4 (ASVS V7.3.1, V7.3.2)."""
     settings = read(profile=profile)
 
     assert (settings.lifetime, settings.idle_timeout) == (lifetime, idle_timeout)
@@ -345,7 +347,7 @@ def test_samesite_none_is_fine_over_https(secure: bool | None) -> None:
     "broken", [{"cookie_secure": False}, {"cookie_domain": "example.com"}, {"cookie_path": "/app"}]
 )
 def test_a_host_prefix_that_browsers_would_refuse_is_refused(broken: dict[str, Any]) -> None:
-    """Named __Host-, a cookie must be secure, without domain, and for every path (ASVS 3.3.3)."""
+    """Named __Host-, a cookie must be secure, without domain, and for every path (ASVS V3.3.3)."""
     with pytest.raises(ConfigError, match="__Host-") as refusal:
         read(cookie_name="__Host-sid", **broken)
 
@@ -394,7 +396,7 @@ def test_when_browsers_take_a_host_prefix(
 def test_when_browsers_drop_a_cookie_that_is_not_secure(
     values: dict[str, Any], needs: bool
 ) -> None:
-    """Its name or SameSite=None asks for HTTPS, also in debug and testing (ASVS 3.3.1)."""
+    """Its name or SameSite=None asks for HTTPS, also in debug and testing (ASVS V3.3.1)."""
     assert read(**values).needs_secure_cookie is needs
 
 
@@ -416,7 +418,7 @@ def test_when_browsers_drop_a_cookie_that_is_not_secure(
 def test_activity_is_noted_at_least_ten_times_per_idle_limit(
     touch_interval: timedelta, idle_timeout: timedelta | None, effective: timedelta
 ) -> None:
-    """A short idle limit shortens the interval, so that it stays sharp (ASVS 7.3.1)."""
+    """A short idle limit shortens the interval, so that it stays sharp (ASVS V7.3.1)."""
     settings = read(touch_interval=touch_interval, idle_timeout=idle_timeout)
 
     assert settings.effective_touch_interval == effective
@@ -444,7 +446,7 @@ def test_the_limit_may_depend_on_the_user(limit: Any, allowed: int | None) -> No
     [(-DAY, False), (HOUR - timedelta(microseconds=1), False), (HOUR, True), (DAY, True)],
 )
 def test_idle_is_exact(pause: timedelta, is_idle: bool) -> None:
-    """A session is idle at the very moment that IDLE_TIMEOUT has passed (ASVS 7.3.1)."""
+    """A session is idle at the very moment that IDLE_TIMEOUT has passed (ASVS V7.3.1)."""
     assert read(idle_timeout=HOUR).is_idle(NOW - pause, NOW) is is_idle
 
 

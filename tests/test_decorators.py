@@ -92,7 +92,7 @@ def site(app: Flask, ada: User) -> Flask:
 def test_a_view_runs_only_while_the_password_check_counts(
     site: Flask, laptop: Browser, path: str, minutes: int, status: int
 ) -> None:
-    """FRESHNESS, or the view's own ``max_age``, exact to a second (ASVS 7.5.1, 7.5.3)."""
+    """FRESHNESS, or the view's own ``max_age``, exact to a second (ASVS V7.5.1, V7.5.3)."""
     with time_machine.travel(NOON, tick=False) as clock:
         sign_in(laptop)
         clock.shift(timedelta(minutes=minutes))
@@ -101,7 +101,7 @@ def test_a_view_runs_only_while_the_password_check_counts(
 
 
 def test_whose_check_is_too_old_confirms_and_comes_back(site: Flask, laptop: Browser) -> None:
-    """Sent to the confirm page, and from there to where they wanted to go (ASVS 7.5.1)."""
+    """Sent to the confirm page, and from there to where they wanted to go (ASVS V7.5.1)."""
     with time_machine.travel(NOON, tick=False) as clock:
         sign_in(laptop)
         clock.shift(timedelta(minutes=11))

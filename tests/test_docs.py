@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import importlib.util
 import re
@@ -433,7 +434,7 @@ def test_configuration_lists_every_setting() -> None:
 
 
 def test_concepts_state_the_timeouts() -> None:
-    """Each timeout and the limit are stated with their defaults (ASVS 7.1.1, 7.1.2)."""
+    """Each timeout and the limit are stated with their defaults (ASVS V7.1.1, V7.1.2)."""
     defaults = {f.name.upper(): f.default for f in fields(Settings)}
 
     stated = {key.strip("`"): _value(default) for key, default, _ in _table("concepts.md", "limit")}
@@ -490,3 +491,32 @@ def test_design_shows_the_floors_that_are_held() -> None:
     ]
 
     assert drawn == [floor & there for floor in held if floor & there]
+
+
+# -- Security --------------------------------------------------------------------------------------
+
+
+def _promises() -> list[tuple[str, str, str]]:
+    """Return id, test file and test of each row of the table of promises."""
+    row = re.compile(r"^\| (V[0-9.]+) \| L[123] \| .+ \| `(tests/[\w/]+\.py)::(\w+)` \|$", re.M)
+    return row.findall((DOCS / "security.md").read_text("utf-8"))
+
+
+def test_each_promise_has_its_row() -> None:
+    """The table is read whole: each of its rows has the shape of one."""
+    text = (DOCS / "security.md").read_text("utf-8")
+
+    assert len(_promises()) == len(re.findall(r"^\| V", text, re.M)) >= 40
+
+
+@pytest.mark.parametrize(("promise", "file", "test"), _promises())
+def test_each_promise_is_shown_by_a_test_that_names_it(promise: str, file: str, test: str) -> None:
+    """Searching the tests for a requirement of the ASVS finds what shows it."""
+    source = (DOCS.parent / file).read_text("utf-8")
+    functions = {
+        node.name: ast.get_docstring(node) or ""
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef)
+    }
+
+    assert promise in functions[test].replace(")", " ").replace(",", " ").replace(".\n", " ")

@@ -76,7 +76,7 @@ def _kinds(seen: list[str]) -> list[str]:
     ],
 )
 def test_an_app_that_cannot_work_does_not_start(config: dict[str, Any], advice: str) -> None:
-    """The error says what to change (ASVS 13.3.1 for the key)."""
+    """The error says what to change (ASVS V13.3.1 for the key)."""
     with pytest.raises(ConfigError, match=advice):
         make_app(**config)
 
@@ -614,7 +614,7 @@ def test_every_refusal_costs_the_same(
     identifier: str,
     password: str,
 ) -> None:
-    """Unknown, wrong, disabled, without a password: as many statements, one hash (ASVS 6.3.8)."""
+    """Unknown, wrong, disabled, without a password: as many statements, one hash (ASVS V6.3.8)."""
     _people()
     del hashes[:]
 
@@ -632,7 +632,7 @@ def test_every_refusal_costs_the_same(
 def test_the_right_password_costs_as_much_as_a_wrong_one(
     app: Flask, extension: DeviceSessions, context: None, hashes: list[str]
 ) -> None:
-    """One statement and one hash (ASVS 6.3.8)."""
+    """One statement and one hash (ASVS V6.3.8)."""
     _people()
     del hashes[:]
 
@@ -648,7 +648,7 @@ def test_the_right_password_costs_as_much_as_a_wrong_one(
 def test_a_table_without_people_costs_a_hash_too(
     app: Flask, extension: DeviceSessions, context: None, hashes: list[str]
 ) -> None:
-    """The first account cannot be told from none (ASVS 6.3.8)."""
+    """The first account cannot be told from none (ASVS V6.3.8)."""
     extension.authenticate("anybody", "warm up the hash of nobody")
     del hashes[:]
 
@@ -681,7 +681,7 @@ def test_what_cannot_be_a_password_is_refused_at_once(
     identifier: Any,
     password: Any,
 ) -> None:
-    """No SQL and no hash for what is no text, empty, or above 4096 bytes (ASVS 6.2.9)."""
+    """No SQL and no hash for what is no text, empty, or above 4096 bytes (ASVS V6.2.9)."""
     del hashes[:]
 
     with statements(app) as seen:
@@ -839,7 +839,7 @@ def test_login_takes_current_user_itself(
 def test_logging_in_again_replaces_the_session_of_this_browser(
     app: Flask, extension: DeviceSessions, ada: User, laptop: Browser
 ) -> None:
-    """One browser, one session; the old credential is dead (ASVS 7.2.4)."""
+    """One browser, one session; the old credential is dead (ASVS V7.2.4)."""
     sign_in(laptop)
     before = jar_of(laptop)
     sign_in(laptop)
@@ -852,7 +852,7 @@ def test_logging_in_again_replaces_the_session_of_this_browser(
 def test_another_account_in_the_same_browser_ends_the_first_ones_session(
     app: Flask, extension: DeviceSessions, ada: User, laptop: Browser
 ) -> None:
-    """Its cookie is lost to the browser, so nobody may keep it (ASVS 7.4.1)."""
+    """Its cookie is lost to the browser, so nobody may keep it (ASVS V7.4.1)."""
     bob = add_user("bob@example.com")
     sign_in(laptop)
     adas_jar = jar_of(laptop)
@@ -996,7 +996,7 @@ def test_revoke_all_ends_the_current_one_too(
 def test_revoke_everyone_ends_everybody(
     app: Flask, extension: DeviceSessions, ada: User, three: list[Browser], laptop: Browser
 ) -> None:
-    """Every person's sessions, by an administrator (ASVS 7.4.5)."""
+    """Every person's sessions, by an administrator (ASVS V7.4.5)."""
     bob = add_user("bob@example.com")
     sign_in(laptop, bob.email)
 
@@ -1009,7 +1009,7 @@ def test_revoke_everyone_ends_everybody(
 def test_revoke_everyone_does_not_stop_at_someone_deleted(
     extension: DeviceSessions, ada: User, laptop: Browser, phone: Browser
 ) -> None:
-    """Rows left by a bulk delete, as SQLite leaves them, keep nobody else in (ASVS 7.4.5)."""
+    """Rows left by a bulk delete, as SQLite leaves them, keep nobody else in (ASVS V7.4.5)."""
     bob = add_user("bob@example.com")
     sign_in(laptop)
     sign_in(phone, bob.email)
@@ -1023,7 +1023,7 @@ def test_revoke_everyone_does_not_stop_at_someone_deleted(
 def test_a_changed_password_ends_everything_else(
     app: Flask, extension: DeviceSessions, ada: User, three: list[Browser]
 ) -> None:
-    """The session in which it was changed stays, with a new secret (ASVS 7.4.3, 7.2.4)."""
+    """The session in which it was changed stays, with a new secret (ASVS V7.4.3, V7.2.4)."""
     path = _view(app, "changed", lambda: extension.password_changed(current_user))
     before = jar_of(three[0])
 
@@ -1040,7 +1040,7 @@ def test_a_changed_password_ends_everything_else(
 def test_a_password_changed_from_elsewhere_ends_every_session(
     app: Flask, extension: DeviceSessions, ada: User, three: list[Browser], laptop: Browser, by: str
 ) -> None:
-    """A script, or an administrator's session, is none of the person's (ASVS 7.4.3)."""
+    """A script, or an administrator's session, is none of the person's (ASVS V7.4.3)."""
     if by == "script":
         ended = extension.password_changed(ada)
     else:
@@ -1063,7 +1063,7 @@ def test_confirm_renews_only_for_the_right_password(
     password: str,
     is_right: bool,
 ) -> None:
-    """Right: fresh again, with a new secret; wrong: nothing changes (ASVS 7.2.4, 7.5.3)."""
+    """Right: fresh again, with a new secret; wrong: nothing changes (ASVS V7.2.4, V7.5.3)."""
     path = _view(app, "confirm-it", lambda: [extension.confirm(password), extension.is_fresh()])
     with time_machine.travel(NOON, tick=False) as clock:
         sign_in(laptop)
@@ -1090,7 +1090,7 @@ def test_confirm_of_a_stranger_is_false(
 def test_a_session_that_ended_meanwhile_is_not_renewed(
     app: Flask, extension: DeviceSessions, ada: User, laptop: Browser
 ) -> None:
-    """Between the look-up and the confirmation another device may have ended it (ASVS 7.4.1)."""
+    """Between the look-up and the confirmation another device may have ended it (ASVS V7.4.1)."""
 
     def act() -> Any:
         table = extension.session_model.__table__
@@ -1277,7 +1277,7 @@ def adas_id(app: Flask) -> int:
 def test_login_that_is_not_committed_never_happened(
     app: Flask, extension: DeviceSessions, adas_id: int, laptop: Browser, end: Act
 ) -> None:
-    """No cookie without a row, no signal, and nobody is signed in (ASVS 7.2.1)."""
+    """No cookie without a row, no signal, and nobody is signed in (ASVS V7.2.1)."""
     path = _enter_within(app, extension, adas_id, end)
     with listen_to(session_started) as started, listen_to(device_first_seen) as seen:
         answer = laptop.post(path)
@@ -1431,7 +1431,7 @@ def test_what_the_app_has_open_is_committed_with_a_verb(
 def test_a_deleted_person_is_out_at_the_next_request(
     app: Flask, extension: DeviceSessions, ada: User, laptop: Browser, how: str
 ) -> None:
-    """Deleted through the ORM or by bulk SQL, every credential is refused (ASVS 7.4.2)."""
+    """Deleted through the ORM or by bulk SQL, every credential is refused (ASVS V7.4.2)."""
     sign_in(laptop)
     if how == "orm":
         db.session.delete(ada)
@@ -1520,7 +1520,7 @@ def test_unsaved_work_of_the_app_is_not_committed_by_a_request(
 
 
 def test_an_end_that_cannot_be_written_down_is_an_end() -> None:
-    """A session past its limit is refused, also when its row cannot say so (ASVS 7.3.1)."""
+    """A session past its limit is refused, also when its row cannot say so (ASVS V7.3.1)."""
     app = make_app()
     with time_machine.travel(NOON, tick=False) as clock, app.app_context():
         db.create_all()

@@ -241,7 +241,7 @@ def test_no_cookie_of_flask_logins_own_is_written(
 def test_logout_user_ends_the_device_session(
     site: Flask, extension: DeviceSessions, ada: User, laptop: Browser
 ) -> None:
-    """The row says so, and the cookie is deleted (ASVS 7.4.1)."""
+    """The row says so, and the cookie is deleted (ASVS V7.4.1)."""
     laptop.post("/enter")
 
     answer = laptop.post("/leave")
@@ -292,7 +292,7 @@ def test_a_chosen_duration_outlives_a_confirmation(site: Flask, ada: User, lapto
 def test_login_user_twice_replaces_the_session(
     site: Flask, extension: DeviceSessions, ada: User, laptop: Browser
 ) -> None:
-    """Signing in again gives a new credential, and the old one is dead (ASVS 7.2.4)."""
+    """Signing in again gives a new credential, and the old one is dead (ASVS V7.2.4)."""
     laptop.post("/enter")
     before = jar_of(laptop)
 
@@ -319,7 +319,7 @@ def test_login_user_refuses_a_disabled_user(
 def test_forcing_a_disabled_user_in_lasts_one_request(
     site: Flask, extension: DeviceSessions, ada: User, laptop: Browser
 ) -> None:
-    """The next request looks at the user again and refuses (ASVS 7.4.2)."""
+    """The next request looks at the user again and refuses (ASVS V7.4.2)."""
     ada.is_enabled = False
     db.session.commit()
 
@@ -365,7 +365,7 @@ def test_login_user_at_the_limit_signs_nobody_in(
 def test_fresh_login_required_follows_freshness(
     site: Flask, ada: User, laptop: Browser, passed: int, status: int
 ) -> None:
-    """Ten minutes after the sign-in the password is asked for again (ASVS 7.5.3)."""
+    """Ten minutes after the sign-in the password is asked for again (ASVS V7.5.3)."""
     with time_machine.travel(NOON, tick=False) as clock:
         laptop.post("/enter")
         clock.shift(timedelta(seconds=passed))
@@ -386,7 +386,7 @@ def test_a_sign_in_without_a_password_check_is_not_fresh(
 def test_confirm_login_renews_freshness_and_secret(
     site: Flask, extension: DeviceSessions, ada: User, laptop: Browser
 ) -> None:
-    """The session is fresh again, under a new credential; the old one is dead (ASVS 7.2.4)."""
+    """The session is fresh again, under a new credential; the old one is dead (ASVS V7.2.4)."""
     laptop.post("/enter_stale")
     before = jar_of(laptop)
     (session,) = extension.sessions_of(ada)
@@ -410,7 +410,7 @@ def test_confirm_login_of_a_stranger_is_nothing(site: Flask, laptop: Browser) ->
 def test_freshness_is_not_what_the_session_cookie_says(
     site: Flask, ada: User, laptop: Browser
 ) -> None:
-    """A ``_fresh`` in Flask's session, sent again later, makes nothing fresh (ASVS 7.5.3)."""
+    """A ``_fresh`` in Flask's session, sent again later, makes nothing fresh (ASVS V7.5.3)."""
     laptop.post("/enter_stale")
     with laptop.session_transaction() as state:
         state["_fresh"] = True

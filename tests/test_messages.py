@@ -10,7 +10,7 @@ from flask_device_sessions.messages import why_it_ended, why_you_are_out
 
 @pytest.mark.parametrize("reason", END_REASONS)
 def test_a_visitor_is_told_why_in_a_sentence(reason: str) -> None:
-    """The one who is out reads a whole sentence (ASVS 7.4.1)."""
+    """The one who is out reads a whole sentence (ASVS V7.4.1)."""
     sentence = why_you_are_out(reason)
 
     assert sentence.endswith(".")

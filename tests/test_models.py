@@ -96,7 +96,7 @@ def _row(**columns: Any) -> Any:
 def test_a_row_knows_whether_it_is_live(
     columns: dict[str, Any], moment: datetime, expected: dict[str, bool]
 ) -> None:
-    """Ended, expired and idle are told apart, to the second (ASVS 7.3.1, 7.3.2)."""
+    """Ended, expired and idle are told apart, to the second (ASVS V7.3.1, V7.3.2)."""
     row = _row(**columns)
 
     with time_machine.travel(moment, tick=False):
@@ -105,7 +105,7 @@ def test_a_row_knows_whether_it_is_live(
 
 @pytest.mark.parametrize(("passed", "is_fresh"), [(0, True), (599, True), (600, False)])
 def test_a_password_check_counts_ten_minutes(passed: int, is_fresh: bool) -> None:
-    """FRESHNESS is exact to a second (ASVS 7.5.3)."""
+    """FRESHNESS is exact to a second (ASVS V7.5.3)."""
     row = _row()
 
     with time_machine.travel(NOW + timedelta(seconds=passed), tick=False):

@@ -151,7 +151,7 @@ class TestWhatIsWritten:
     """The three mails, as text and as HTML."""
 
     def test_a_new_device_is_told_with_what_when_and_where(self) -> None:
-        """A person sees what signed in, when, and from which place (ASVS 6.3.5)."""
+        """A person sees what signed in, when, and from which place (ASVS V6.3.5)."""
         session = device("Pixel 8", location="Berlin, Germany")
 
         mail = mail_of(new_device(session), sender="Us <us@example.com>")
@@ -166,7 +166,7 @@ class TestWhatIsWritten:
         assert "<" not in mail.text
 
     def test_an_unusual_sign_in_is_told_with_its_reasons(self) -> None:
-        """A sign-in after many failures, or from far away, is told (ASVS 6.3.5)."""
+        """A sign-in after many failures, or from far away, is told (ASVS V6.3.5)."""
         reasons = ("It came from a new country.", "It followed 12 failed ones.")
 
         mail = mail_of(lambda notifier: notifier.suspicious(ADA, device(), reasons))
@@ -176,7 +176,7 @@ class TestWhatIsWritten:
             assert all(reason in body for reason in reasons)
 
     def test_a_changed_password_is_told(self) -> None:
-        """Whoever did not change it hears that somebody did (ASVS 6.3.7)."""
+        """Whoever did not change it hears that somebody did (ASVS V6.3.7)."""
         mail = mail_of(lambda notifier: notifier.password_changed(ADA))
 
         assert mail.subject == "Your password was changed"
@@ -185,7 +185,7 @@ class TestWhatIsWritten:
             assert "Your devices" in body
 
     def test_a_device_name_cannot_add_a_header(self) -> None:
-        """A subject is one clean line, whatever a browser calls itself (ASVS 1.3.11)."""
+        """A subject is one clean line, whatever a browser calls itself (ASVS V1.3.11)."""
         mail = mail_of(new_device(device("Mac\r\nBcc: eve@evil.example\r\n\r\n\x00\u202ehi")))
 
         assert mail.subject == "New sign-in from Mac Bcc: eve@evil.example hi"
@@ -197,7 +197,7 @@ class TestWhatIsWritten:
         assert len(mail.subject) == 200
 
     def test_a_device_name_is_no_markup(self) -> None:
-        """HTML in a device name is shown as it was sent, never run (ASVS 1.2.1)."""
+        """HTML in a device name is shown as it was sent, never run (ASVS V1.2.1)."""
         mail = mail_of(new_device(device("<script>alert(1)</script>")))
 
         assert "<script>" not in mail.html
@@ -218,7 +218,7 @@ class TestWhatIsWritten:
         assert mail.text == "ada 3 hours ago b"
 
     def test_a_mail_hides_itself_in_a_repr(self) -> None:
-        """A log or traceback that shows a mail shows no address and no link (ASVS 14.2.1)."""
+        """A log or traceback that shows a mail shows no address and no link (ASVS V14.2.1)."""
         mail = mail_of(
             new_device(device(), not_me_path="/not-me/signed"), base_url="https://example.com"
         )
@@ -240,7 +240,7 @@ def test_a_mail_is_written_in_the_language_of_the_request() -> None:
 
 
 def test_a_mail_can_be_written_without_a_request() -> None:
-    """A password that is changed from the command line is told too (ASVS 6.3.7)."""
+    """A password that is changed from the command line is told too (ASVS V6.3.7)."""
     app = make_app()
 
     with app.app_context():
@@ -399,7 +399,7 @@ def test_a_notifier_refuses_a_bad_base_url() -> None:
 def test_the_address_is_one_plain_address_of_the_user(
     user: dict[str, Any], expected: str | None
 ) -> None:
-    """Nothing but one address reaches a header (ASVS 1.3.11)."""
+    """Nothing but one address reaches a header (ASVS V1.3.11)."""
     assert find_address(SimpleNamespace(**user), "login") == expected
 
 
@@ -579,7 +579,7 @@ def parts_of(message: EmailMessage) -> dict[str, str]:
 @extensions
 @pytest.mark.usefixtures("request_context")
 def test_a_real_server_receives_text_and_html(app: Flask, sink: Sink, extension: Any) -> None:
-    """What was written arrives, by either extension, word for word (ASVS 6.3.5)."""
+    """What was written arrives, by either extension, word for word (ASVS V6.3.5)."""
     extension(app)
     act = new_device(device("Ådas <Pixel> 📱", location="Łódź"))
     expected = mail_of(act)
@@ -615,7 +615,7 @@ def test_the_sender_is_the_apps_own_by_default(app: Flask, sink: Sink, extension
 @extensions
 @pytest.mark.usefixtures("request_context")
 def test_no_header_comes_from_a_device_name(app: Flask, sink: Sink, extension: Any) -> None:
-    """A hostile device name gains neither a header nor a recipient (ASVS 1.3.11)."""
+    """A hostile device name gains neither a header nor a recipient (ASVS V1.3.11)."""
     extension(app)
     notifier = Notifier()
 

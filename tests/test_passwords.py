@@ -81,7 +81,7 @@ def _noted(seen: list[dict[str, Any]], name: str) -> Any:
 def test_every_answer_costs_exactly_one_hash(
     hashes: list[dict[str, Any]], user: Any, somebody: Any, password: str, is_right: bool
 ) -> None:
-    """Unknown, wrong and without a password take as long as right, and are all no (ASVS 6.3.8)."""
+    """Unknown, wrong and without a password take as long as right, and are all no (ASVS V6.3.8)."""
     answer = check(user, somebody, password)
 
     assert answer is is_right
@@ -89,7 +89,7 @@ def test_every_answer_costs_exactly_one_hash(
 
 
 def test_the_stand_in_is_as_slow_as_a_real_account(hashes: list[dict[str, Any]]) -> None:
-    """For an unknown account somebody's own kind of hash is computed (ASVS 6.3.8)."""
+    """For an unknown account somebody's own kind of hash is computed (ASVS V6.3.8)."""
     user = _user()
     hashes.clear()
 
@@ -103,7 +103,7 @@ def test_the_stand_in_is_as_slow_as_a_real_account(hashes: list[dict[str, Any]])
 def test_where_nobody_has_a_password_the_hash_is_werkzeugs_own(
     hashes: list[dict[str, Any]],
 ) -> None:
-    """The stand-in of an empty app is as slow as the first account will be (ASVS 6.3.8)."""
+    """The stand-in of an empty app is as slow as the first account will be (ASVS V6.3.8)."""
     generate_password_hash(PASSWORD)
     check(None, None, PASSWORD)
 
@@ -183,7 +183,7 @@ def test_a_fault_inside_the_apps_check_is_not_hidden() -> None:
     ],
 )
 def test_only_text_of_a_sane_length_is_hashed(password: object, is_fine: bool) -> None:
-    """1 to 4096 bytes of UTF-8, of any characters, as typed (ASVS 6.2.8, 6.2.9)."""
+    """1 to 4096 bytes of UTF-8, of any characters, as typed (ASVS V6.2.8, V6.2.9)."""
     assert is_checkable(password) is is_fine
 
 
@@ -203,7 +203,7 @@ def test_a_lone_surrogate_is_no_password(password: str) -> None:
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=20))
 def test_a_password_is_taken_as_it_is_typed(password: str) -> None:
-    """Nothing is stripped, folded or normalised before the hash (ASVS 6.2.8)."""
+    """Nothing is stripped, folded or normalised before the hash (ASVS V6.2.8)."""
     assert is_checkable(password)
     assert check(_user(password), None, password) is True
     assert check(_user(password), None, password + " ") is False

@@ -60,7 +60,7 @@ def _origin_of(target: str) -> str:
 
 @pytest.mark.parametrize("target", ELSEWHERE)
 def test_the_known_ways_out_are_closed(target: str) -> None:
-    """Backslashes, tabs, schemes and doubled slashes lead nowhere (ASVS 3.7.2)."""
+    """Backslashes, tabs, schemes and doubled slashes lead nowhere (ASVS V3.7.2)."""
     assert safe_next(target) is None
 
 
@@ -80,7 +80,7 @@ def test_the_oracle_knows_that_they_lead_out(target: str) -> None:
 @example("/?//evil.example")
 @example("/#\\\\evil.example")
 def test_what_is_let_through_stays_on_this_origin(target: str) -> None:
-    """A browser resolves every target that passes to the origin of the page (ASVS 3.7.2)."""
+    """A browser resolves every target that passes to the origin of the page (ASVS V3.7.2)."""
     safe = safe_next(target)
 
     assert safe is None or _origin_of(safe) == ORIGIN

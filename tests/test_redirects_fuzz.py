@@ -68,7 +68,7 @@ def _origin(url: str, base: str | None = None) -> str:
 
 
 def test_no_value_of_a_hundred_thousand_leaves_the_origin() -> None:
-    """A browser takes each that is let through to the page's own origin (ASVS 3.7.2)."""
+    """A browser takes each that is let through to the page's own origin (ASVS V3.7.2)."""
     let_through = [safe for value in _values(VALUES) if (safe := safe_next(value)) is not None]
 
     for base in BASES:
@@ -108,7 +108,7 @@ def _stays(answer: TestResponse, base: str) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["/login", "/confirm"])
 def test_the_pages_never_lead_out_nor_fail(laptop: Browser, page: str) -> None:
-    """Sent to the pages, none makes one fail, and every ``Location`` stays here (ASVS 3.7.2)."""
+    """Sent to the pages, none makes one fail, and every ``Location`` stays here (ASVS V3.7.2)."""
     for value in _values(3000 if page == "/login" else 1000):
         sent = quote_from_bytes(value.encode("utf-8", "surrogatepass"))
         answer = laptop.get(f"{page}?next={sent}")
@@ -120,7 +120,7 @@ def test_the_pages_never_lead_out_nor_fail(laptop: Browser, page: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["/login", "/confirm"])
 def test_the_hidden_field_never_leads_out_nor_fails(laptop: Browser, page: str) -> None:
-    """What a form carries is no more trusted than what an address does (ASVS 3.7.2)."""
+    """What a form carries is no more trusted than what an address does (ASVS V3.7.2)."""
     known = f"identifier=ada%40example.com&password={quote_plus(PASSWORD)}"
     for value in _values(500):
         sent = quote_from_bytes(value.encode("utf-8", "surrogatepass"))

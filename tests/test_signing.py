@@ -34,7 +34,7 @@ def test_what_is_signed_is_read_again(purpose: Purpose, text: str) -> None:
 
 @pytest.mark.parametrize(("made_for", "used_for"), PAIRS)
 def test_no_signature_serves_another_purpose(made_for: Purpose, used_for: Purpose) -> None:
-    """A value signed for one purpose is refused in each other one's place (ASVS 9.1.1)."""
+    """A value signed for one purpose is refused in each other one's place (ASVS V9.1.1)."""
     signed = signatures.sign(made_for, "text")
 
     with pytest.raises(BadToken, match="signature does not fit"):
@@ -43,7 +43,7 @@ def test_no_signature_serves_another_purpose(made_for: Purpose, used_for: Purpos
 
 @pytest.mark.parametrize(("made_for", "used_for"), PAIRS)
 def test_no_dated_facts_serve_another_purpose(made_for: Purpose, used_for: Purpose) -> None:
-    """Facts signed for one purpose are refused in each other one's place (ASVS 9.1.1)."""
+    """Facts signed for one purpose are refused in each other one's place (ASVS V9.1.1)."""
     dumped = signatures.dump(made_for, {"user": 1})
 
     with pytest.raises(BadToken):
@@ -141,7 +141,7 @@ def test_a_signature_is_what_itsdangerous_writes() -> None:
 
 
 def test_the_signature_is_256_bits_long() -> None:
-    """43 characters of base64 follow the text and a dot (ASVS 9.1.2)."""
+    """43 characters of base64 follow the text and a dot (ASVS V9.1.2)."""
     assert len(signatures.sign(Purpose.SESSION, "text")) == len("text.") + 43
 
 
@@ -211,7 +211,7 @@ def test_facts_are_fit_for_an_address() -> None:
 
 @pytest.mark.parametrize(("seconds", "is_good"), [(0, True), (600, True), (601, False)])
 def test_facts_last_max_age_to_the_second(seconds: int, is_good: bool) -> None:
-    """At the limit they are good, a second later they are not (ASVS 7.3.2)."""
+    """At the limit they are good, a second later they are not (ASVS V7.3.2)."""
     with time_machine.travel(NOON, tick=False) as clock:
         dumped = signatures.dump(Purpose.LIMIT, {"user": 1})
         clock.shift(seconds)
@@ -235,7 +235,7 @@ def test_forged_facts_are_refused() -> None:
 
 
 def test_each_purpose_has_its_own_key() -> None:
-    """Knowing one purpose's key tells none of the others, nor SECRET_KEY (ASVS 9.1.1)."""
+    """Knowing one purpose's key tells none of the others, nor SECRET_KEY (ASVS V9.1.1)."""
     derived = [key for purpose in Purpose for key in signatures.derive(purpose)]
 
     assert len(set(derived)) == len(Purpose)
@@ -253,6 +253,6 @@ def test_a_key_is_derived_from_each_secret_key_the_newest_first(purpose: Purpose
 
 
 def test_purposes_have_distinct_names() -> None:
-    """No two purposes share a salt by accident (ASVS 9.1.1)."""
+    """No two purposes share a salt by accident (ASVS V9.1.1)."""
     assert len({purpose.value for purpose in Purpose}) == len(list(Purpose))
     assert len(Purpose.__members__) == len(list(Purpose))

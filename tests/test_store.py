@@ -387,7 +387,7 @@ def test_a_person_who_is_not_flushed_yet_can_sign_in(
 def test_nothing_of_a_deleted_person_is_left(
     ada: User, laptop: Browser, store: Store, extension: DeviceSessions
 ) -> None:
-    """Deleting a user through the ORM deletes sessions, devices and events (ASVS 14.2)."""
+    """Deleting a user through the ORM deletes sessions, devices and events (ASVS V14.2)."""
     sign_in(laptop)
     db.session.delete(ada)
     db.session.commit()

@@ -125,19 +125,19 @@ def _passed(count: int, attempt: Callable[[int], int | None]) -> int:
 
 
 def test_an_account_takes_its_limit_from_all_networks_together(ten: Throttle) -> None:
-    """Guessing at one account from a network each time is stopped (ASVS 6.3.1, 6.1.1)."""
+    """Guessing at one account from a network each time is stopped (ASVS V6.3.1, V6.1.1)."""
     assert _passed(30, lambda i: _try(ten, network=f"10.0.{i}.0/24")) == 10
     assert _try(ten, "grace", CAFE) is None
 
 
 def test_a_network_takes_its_limit_on_all_accounts_together(ten: Throttle) -> None:
-    """One password tried on every account from one place is stopped (ASVS 6.3.1, 6.1.1)."""
+    """One password tried on every account from one place is stopped (ASVS V6.3.1, V6.1.1)."""
     assert _passed(30, lambda i: _try(ten, f"user-{i}")) == 10
     assert _try(ten, "user-30", CAFE) is None
 
 
 def test_a_whole_ipv6_site_is_one_network(ten: Throttle) -> None:
-    """As `network_of` gives it, 2**64 addresses of one caller share a count (ASVS 6.3.1)."""
+    """As `network_of` gives it, 2**64 addresses of one caller share a count (ASVS V6.3.1)."""
     assert _passed(30, lambda i: _try(ten, f"user-{i}", network_of(f"2001:db8::{i:x}"))) == 10
 
 
@@ -157,7 +157,7 @@ def test_no_limit_lets_everything_pass(make: Make) -> None:
 
 
 def test_parallel_guesses_get_exactly_the_limit(ten: Throttle) -> None:
-    """Fifty at the same moment: ten pass, never one more or less (ASVS 15.4, 6.3.1)."""
+    """Fifty at the same moment: ten pass, never one more or less (ASVS V15.4, V6.3.1)."""
     barrier = Barrier(50)
 
     def guess(_: int) -> int | None:
@@ -174,7 +174,7 @@ def test_parallel_guesses_get_exactly_the_limit(ten: Throttle) -> None:
 def test_parallel_guesses_at_several_workers_get_exactly_the_limit(
     make: Make, shared_uri: str
 ) -> None:
-    """Five processes on one Redis are one limit (ASVS 15.4, 6.3.1)."""
+    """Five processes on one Redis are one limit (ASVS V15.4, V6.3.1)."""
     workers = [make(TEN, shared_uri) for _ in range(5)]
     barrier = Barrier(50)
 
@@ -189,7 +189,7 @@ def test_parallel_guesses_at_several_workers_get_exactly_the_limit(
 
 
 def test_counting_and_clearing_at_once_fails_nowhere(ten: Throttle) -> None:
-    """A success in one thread never breaks an attempt in another (ASVS 15.4)."""
+    """A success in one thread never breaks an attempt in another (ASVS V15.4)."""
 
     def work(number: int) -> None:
         _try(ten, network=None)
@@ -250,7 +250,7 @@ def test_a_part_of_a_second_is_waited_in_full(ten: Throttle, clock: time_machine
 
 
 def test_the_window_moves(ten: Throttle, clock: time_machine.Traveller) -> None:
-    """Nobody gets twice the limit around the edge of a window (ASVS 6.3.1)."""
+    """Nobody gets twice the limit around the edge of a window (ASVS V6.3.1)."""
     _try(ten)
     clock.shift(179)
     nine = _passed(9, lambda _: _try(ten))
@@ -263,7 +263,7 @@ def test_the_window_moves(ten: Throttle, clock: time_machine.Traveller) -> None:
 def test_refused_attempts_do_not_prolong_the_wait(
     ten: Throttle, clock: time_machine.Traveller
 ) -> None:
-    """Hammering on keeps no account locked for longer (ASVS 6.1.1)."""
+    """Hammering on keeps no account locked for longer (ASVS V6.1.1)."""
     _passed(10, lambda _: _try(ten))
     for _ in range(18):
         clock.shift(10)
@@ -308,7 +308,7 @@ def test_a_limit_written_twice_counts_once(make: Make, uri: str) -> None:
 
 
 def test_a_refused_network_does_not_use_up_the_account(ten: Throttle) -> None:
-    """A network that is locked cannot lock somebody's account as well (ASVS 6.1.1)."""
+    """A network that is locked cannot lock somebody's account as well (ASVS V6.1.1)."""
     _passed(10, lambda i: _try(ten, f"user-{i}"))
 
     assert _passed(30, lambda _: _try(ten, "ada")) == 0
@@ -316,7 +316,7 @@ def test_a_refused_network_does_not_use_up_the_account(ten: Throttle) -> None:
 
 
 def test_a_refused_account_does_not_use_up_the_network(ten: Throttle) -> None:
-    """Whoever shares a network with one who keeps trying can still sign in (ASVS 6.1.1)."""
+    """Whoever shares a network with one who keeps trying can still sign in (ASVS V6.1.1)."""
     _passed(10, lambda i: _try(ten, "ada", f"10.0.{i}.0/24"))
 
     assert _passed(30, lambda _: _try(ten, "ada")) == 0
@@ -350,7 +350,7 @@ def test_giving_back_what_was_cleared_meanwhile_is_harmless(make: Make) -> None:
 
 @pytest.mark.parametrize("is_attacked_from", ["everywhere", "the same network"])
 def test_an_attack_does_not_lock_the_owner_out(ten: Throttle, is_attacked_from: str) -> None:
-    """A browser that signed in before has an allowance of its own (ASVS 6.1.1)."""
+    """A browser that signed in before has an allowance of its own (ASVS V6.1.1)."""
     for number in range(30):
         _try(ten, network=HOME if is_attacked_from == "the same network" else f"n{number}")
 
@@ -360,7 +360,7 @@ def test_an_attack_does_not_lock_the_owner_out(ten: Throttle, is_attacked_from: 
 
 
 def test_a_locked_network_does_not_lock_out_a_device_the_account_knows(ten: Throttle) -> None:
-    """Guesses at other accounts beside the owner's desk do not stop the owner (ASVS 6.1.1)."""
+    """Guesses at other accounts beside the owner's desk do not stop the owner (ASVS V6.1.1)."""
     _passed(10, lambda i: _try(ten, f"user-{i}"))
 
     assert _try(ten, "ada", HOME, PHONE, known=True) is None
@@ -444,7 +444,7 @@ def test_a_success_without_a_browser_cookie_leaves_devices_alone(ten: Throttle) 
 
 
 def test_a_success_never_forgets_the_network(ten: Throttle) -> None:
-    """An account of his own does not buy an attacker more guesses (ASVS 6.3.1)."""
+    """An account of his own does not buy an attacker more guesses (ASVS V6.3.1)."""
     _passed(9, lambda i: _try(ten, f"user-{i}"))
     _try(ten, "mallory", browser=PHONE)
 
@@ -484,7 +484,7 @@ def test_a_success_at_another_worker_counts(make: Make, shared_uri: str) -> None
     ],
 )
 def test_all_writings_of_an_account_share_one_count(ten: Throttle, written: str) -> None:
-    """No writing that a database takes for the same name is a fresh start (ASVS 6.3.1)."""
+    """No writing that a database takes for the same name is a fresh start (ASVS V6.3.1)."""
     _passed(10, lambda _: _try(ten, "ada", None))
 
     assert _try(ten, written, None) is not None
@@ -534,7 +534,7 @@ def test_the_hash_needs_the_key(make: Make) -> None:
 
 
 def test_made_up_names_do_not_fill_the_memory(make: Make, clock: time_machine.Traveller) -> None:
-    """Counts that are over are dropped, those that are not stay (ASVS 15.4)."""
+    """Counts that are over are dropped, those that are not stay (ASVS V15.4)."""
     throttle = make(TEN, "memory://")
     for number in range(4000):
         _try(throttle, f"user-{number}", None)
@@ -590,7 +590,7 @@ def test_a_malformed_limit_is_refused_with_advice(limit: str) -> None:
     ],
 )
 def test_a_malformed_storage_is_refused_with_advice(uri: str) -> None:
-    """The message names the setting and never shows the URI's password (ASVS 14)."""
+    """The message names the setting and never shows the URI's password (ASVS V14)."""
     with pytest.raises(ConfigError, match="DEVICE_SESSIONS_RATE_LIMIT_STORAGE_URI") as raised:
         Throttle(TEN, uri)
 
@@ -719,7 +719,7 @@ def test_a_storage_that_is_down_means_the_limit_in_this_process(flaky: Flaky) ->
 
 
 def test_the_owner_gets_in_during_an_outage_too(flaky: Flaky) -> None:
-    """The known device's allowance holds without the storage as well (ASVS 6.1.1)."""
+    """The known device's allowance holds without the storage as well (ASVS V6.1.1)."""
     throttle = Throttle(TEN, "redis://h")
     _passed(10, lambda _: _try(throttle))
     flaky.is_down = True

@@ -110,7 +110,7 @@ def test_base64_of_another_shape_is_refused(body: str) -> None:
 
 
 def test_a_new_secret_has_128_bits_that_never_repeat() -> None:
-    """Each issue draws at least 128 bits anew, the id stays (ASVS 7.2.3)."""
+    """Each issue draws at least 128 bits anew, the id stays (ASVS V7.2.2, V7.2.3)."""
     issued = [SessionToken.issue(ID) for _ in range(1000)]
 
     assert SECRET_BITS >= 128
@@ -120,7 +120,7 @@ def test_a_new_secret_has_128_bits_that_never_repeat() -> None:
 
 
 def test_every_bit_of_a_secret_is_drawn() -> None:
-    """Over many issues each bit is sometimes set and sometimes not (ASVS 7.2.3)."""
+    """Over many issues each bit is sometimes set and sometimes not (ASVS V7.2.3)."""
     ever, always = 0, (1 << SECRET_BITS) - 1
     for _ in range(200):
         number = int.from_bytes(SessionToken.issue(ID).secret, "big")
@@ -131,7 +131,7 @@ def test_every_bit_of_a_secret_is_drawn() -> None:
 
 
 def test_the_row_keeps_the_sha256_of_the_secret_alone() -> None:
-    """A dump of the database holds the digest, from which no credential follows (ASVS 7.2.3)."""
+    """A dump of the database holds the digest, from which no credential follows (ASVS V7.2.3)."""
     assert TOKEN.digest == hashlib.sha256(TOKEN.secret).hexdigest()
     assert TOKEN.digest == TOKEN.digest.lower()
     assert TOKEN.secret.hex() not in TOKEN.digest
@@ -157,7 +157,7 @@ def test_nothing_but_the_very_digest_matches(digest: str) -> None:
 
 @given(tokens)
 def test_the_secret_shows_in_no_repr(token: SessionToken) -> None:
-    """A credential in a log line or a traceback shows its id only (ASVS 14.2.1)."""
+    """A credential in a log line or a traceback shows its id only (ASVS V14.2.1)."""
     shown = f"{token!r} {token} {[token]}"
 
     assert str(token.id) in shown

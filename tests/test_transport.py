@@ -107,7 +107,7 @@ def test_the_cookie_has_the_host_prefix_wherever_browsers_allow_it(
 def test_cookies_are_for_https_unless_in_debug_or_testing(
     settings: dict[str, Any], mode: dict[str, bool], is_secure: bool
 ) -> None:
-    """COOKIE_SECURE decides; left alone, it follows the app's mode (ASVS 3.3.1)."""
+    """COOKIE_SECURE decides; left alone, it follows the app's mode (ASVS V3.3.1)."""
     response = _written(_transport(**settings), _app(**mode), _everything())
 
     assert [bool(morsel["secure"]) for morsel in _cookies(response).values()] == [is_secure] * 2
@@ -152,7 +152,7 @@ def test_a_mode_that_is_set_after_init_app_is_honoured(mode: str) -> None:
 def test_a_deleting_cookie_carries_the_same_attributes(
     settings: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    """What set the cookie also deletes it; otherwise the browser keeps it (ASVS 3.3)."""
+    """What set the cookie also deletes it; otherwise the browser keeps it (ASVS V3.3)."""
     app, transport = _app(), _transport(**settings)
 
     setting = _cookies(_written(transport, app, _everything()))
@@ -166,12 +166,26 @@ def test_a_deleting_cookie_carries_the_same_attributes(
         assert _attributes(morsel) == expected
 
 
+def test_a_sign_out_can_clear_what_the_site_has_left() -> None:
+    """CLEAR_SITE_DATA is sent with the deleting cookie, and only then (ASVS V14.3.1)."""
+    transport = _transport(clear_site_data=("cookies", "storage"))
+
+    clearing = _written(transport, _app(), Outgoing(is_clearing=True))
+    other = _written(transport, _app(), _everything())
+
+    assert clearing.headers["Clear-Site-Data"] == '"cookies", "storage"'
+    assert "Clear-Site-Data" not in other.headers
+    assert (
+        "Clear-Site-Data" not in _written(_transport(), _app(), Outgoing(is_clearing=True)).headers
+    )
+
+
 @pytest.mark.parametrize("setting", [{"cookie_name": "__Host-sid"}, {"cookie_samesite": "None"}])
 @pytest.mark.parametrize("mode", ["debug", "testing"])
 def test_what_browsers_take_with_secure_only_is_secure_in_every_mode(
     setting: dict[str, Any], mode: str
 ) -> None:
-    """A ``__Host-`` name or SameSite=None without Secure would be dropped (ASVS 3.3.1, 3.3.3)."""
+    """A ``__Host-`` name or SameSite=None without Secure would be dropped (ASVS V3.3.1, V3.3.3)."""
     response = _written(_transport(**setting), _app(**{mode: True}), _everything())
 
     assert all(morsel["secure"] for morsel in _cookies(response).values())
@@ -199,7 +213,7 @@ def test_the_browser_is_recognised_as_long_as_browsers_allow() -> None:
 
 
 def test_cookies_stay_small() -> None:
-    """Each Set-Cookie is under 200 bytes, also when it has an expiry (ASVS 3.3)."""
+    """Each Set-Cookie is under 200 bytes, also when it has an expiry (ASVS V3.3)."""
     transport = _transport(cookie_samesite="Strict")
     end = datetime(2031, 5, 4, tzinfo=timezone.utc)
     outgoing = Outgoing(SessionToken.issue(new_id()), end, True, b"0123456789abcdef")
@@ -214,7 +228,7 @@ def test_cookies_stay_small() -> None:
 
 
 def test_an_answer_with_a_cookie_is_never_stored() -> None:
-    """Even where the view allowed caches to keep it (ASVS 14.3.2)."""
+    """Even where the view allowed caches to keep it (ASVS V14.3.2)."""
     app, response = _app(), Response("")
     response.cache_control.public = True
     response.cache_control.max_age = 60
@@ -309,7 +323,7 @@ FORGERIES: dict[str, Forge] = {
 def test_a_forged_credential_is_anonymous_without_any_sql(
     app: Flask, extension: DeviceSessions, ada: User, laptop: Browser, forge: Forge
 ) -> None:
-    """No SQL, no Set-Cookie, no error: as if there were no cookie (ASVS 7.2.1, 9.1.1, 9.2.4)."""
+    """No SQL, no Set-Cookie, no error: as if there were no cookie (ASVS V7.2.1, V9.1.1, V9.2.4)."""
     sign_in(laptop)
     jar = jar_of(laptop)
     header = f"{SESSION}={forge(jar, extension.signatures)}; {BROWSER}={jar[BROWSER]}"
@@ -326,7 +340,7 @@ def test_a_forged_credential_is_anonymous_without_any_sql(
 
 @pytest.mark.parametrize("value", [b"\xff\xfe", b"\x80\x00;;=;=", b"a=b" * 5000, b"\xed\xa0\x80"])
 def test_bytes_that_are_no_text_are_anonymous(app: Flask, value: bytes) -> None:
-    """A Cookie header in no encoding at all is no error (ASVS 7.2.1)."""
+    """A Cookie header in no encoding at all is no error (ASVS V7.2.1)."""
     raw = b"device_session=" + value
 
     answer = Browser(app).get("/whoami", environ_overrides={"HTTP_COOKIE": raw.decode("latin-1")})
@@ -340,7 +354,7 @@ def test_bytes_that_are_no_text_are_anonymous(app: Flask, value: bytes) -> None:
 def test_session_and_browser_cookie_do_not_swap(
     app: Flask, extension: DeviceSessions, ada: User, laptop: Browser, signed_at_all: bool
 ) -> None:
-    """One salt per purpose: neither is accepted in the other's place (ASVS 9.2.4)."""
+    """One salt per purpose: neither is accepted in the other's place (ASVS V9.2.4)."""
     sign_in(laptop)
     jar = jar_of(laptop)
     swapped = {SESSION: jar[BROWSER], BROWSER: jar[SESSION] if signed_at_all else "junk"}
@@ -366,7 +380,7 @@ def test_a_signed_browser_name_that_is_no_base64_names_nobody() -> None:
 def test_a_well_signed_credential_needs_its_row_and_its_secret(
     app: Flask, extension: DeviceSessions, ada: User, laptop: Browser, is_known: bool
 ) -> None:
-    """Holding SECRET_KEY is not enough: id and secret must fit a row (ASVS 7.2.1, 7.2.3)."""
+    """Holding SECRET_KEY is not enough: id and secret must fit a row (ASVS V7.2.1, V7.2.3)."""
     sign_in(laptop)
     session_id = extension.sessions_of(ada)[0].id if is_known else new_id()
     forged = extension.signatures.sign(Purpose.SESSION, SessionToken.issue(session_id).text())

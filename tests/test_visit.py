@@ -65,7 +65,7 @@ def test_entering_and_leaving_changes_all_of_who_is_there() -> None:
 
 
 def test_a_visit_shows_no_secret() -> None:
-    """Its repr may land in a log: no header, no credential (ASVS 14.2.1, 16.2.5)."""
+    """Its repr may land in a log: no header, no credential (ASVS V14.2.1, V16.2.5)."""
     token = SessionToken.issue(new_id())
 
     text = repr(_visit(outgoing=Outgoing(token=token)))

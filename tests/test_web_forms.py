@@ -38,7 +38,7 @@ def test_people_are_asked_about_remembering_only_if_they_decide(
 
 @pytest.mark.parametrize("password", [" padded ", "\tä\u200b", "x" * 5000, "a\x00b"])
 def test_a_password_is_taken_as_it_was_typed(password: str) -> None:
-    """No trimming, no changing, no cutting (ASVS 6.2.8)."""
+    """No trimming, no changing, no cutting (ASVS V6.2.8)."""
     with make_app().test_request_context(data={"password": password}, **POST):
         login, confirm = LoginForm.for_settings(Settings()), ConfirmForm()
 
@@ -46,7 +46,7 @@ def test_a_password_is_taken_as_it_was_typed(password: str) -> None:
 
 
 def test_a_password_is_never_written_into_the_page() -> None:
-    """Neither form shows what was typed (ASVS 6.2.6, 14.2.1)."""
+    """Neither form shows what was typed (ASVS V6.2.6, V14.2.1)."""
     with make_app().test_request_context(data={"password": PASSWORD}, **POST):
         for form in (LoginForm.for_settings(Settings()), ConfirmForm()):
             html = str(form.password())
@@ -57,6 +57,6 @@ def test_a_password_is_never_written_into_the_page() -> None:
 
 @pytest.mark.parametrize(("is_enabled", "expected"), [(True, False), (False, True)])
 def test_a_form_without_its_token_is_not_genuine(is_enabled: bool, expected: bool) -> None:
-    """Unless the app has switched CSRF protection off, as its tests may (ASVS 3.5.1)."""
+    """Unless the app has switched CSRF protection off, as its tests may (ASVS V3.5.1)."""
     with make_app(WTF_CSRF_ENABLED=is_enabled).test_request_context(**POST):
         assert is_genuine() is expected

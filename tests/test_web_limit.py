@@ -70,7 +70,7 @@ def test_the_page_says_so_and_offers_the_devices(
 
 
 def test_a_wrong_password_sees_no_devices(ada: User, laptop: Browser, phone: Browser) -> None:
-    """The list is for the person alone (ASVS 8.2.2)."""
+    """The list is for the person alone (ASVS V8.2.2)."""
     sign_in(phone)
 
     answer = sign_in(laptop, password="wrong")
@@ -186,7 +186,7 @@ def test_a_forged_ticket_signs_nobody_in(
     refused: TestResponse,
     forge: Any,
 ) -> None:
-    """Back to the login page; nobody is signed in or out (ASVS 9.1.1, 9.2.4)."""
+    """Back to the login page; nobody is signed in or out (ASVS V9.1.1, V9.2.4)."""
     ticket = forge(_ticket_in(refused), extension)
 
     answer = _finish(laptop, ticket, _choices_in(refused)[0])
@@ -237,7 +237,7 @@ def test_only_a_session_of_ones_own_can_be_chosen(
     refused: TestResponse,
     choose: Any,
 ) -> None:
-    """Another's, an unknown and a malformed id answer the same, and nothing ends (ASVS 8.2.2)."""
+    """Another's, an unknown and a malformed id answer the same, and nothing ends (ASVS V8.2.2)."""
     answer = _finish(laptop, _ticket_in(refused), choose(app))
 
     assert (answer.status_code, answer.location) == (303, "/login")
@@ -250,7 +250,7 @@ def test_only_a_session_of_ones_own_can_be_chosen(
 def test_a_person_who_is_out_meanwhile_stays_out(
     ada: User, laptop: Browser, refused: TestResponse, what: str
 ) -> None:
-    """The ticket was right when it was written, and the account is asked again (ASVS 7.4.2)."""
+    """The ticket was right when it was written, and the account is asked again (ASVS V7.4.2)."""
     if what == "disabled":
         ada.is_enabled = False
     else:
@@ -268,7 +268,7 @@ def test_a_person_who_is_out_meanwhile_stays_out(
 def test_a_ticket_is_good_in_its_own_browser_only(
     app: Flask, ada: User, phone: Browser, refused: TestResponse, where: str
 ) -> None:
-    """Read over a shoulder or found in a cache, it is worth nothing elsewhere (ASVS 7.2.1)."""
+    """Read over a shoulder or found in a cache, it is worth nothing elsewhere (ASVS V7.2.1)."""
     thief = Browser(app, ip="203.0.113.66")
     if where == "another browser":
         add_user("bob@example.com")
@@ -285,7 +285,7 @@ def test_a_ticket_is_good_in_its_own_browser_only(
 def test_a_ticket_is_dead_once_the_password_changed(
     ada: User, laptop: Browser, phone: Browser, refused: TestResponse
 ) -> None:
-    """It stands for the password that was right then (ASVS 7.4.3)."""
+    """It stands for the password that was right then (ASVS V7.4.3)."""
     ada.password_hash = hash_of("a new password")
     db.session.commit()
 
@@ -309,7 +309,7 @@ def test_a_ticket_needs_a_choice(laptop: Browser, phone: Browser, refused: TestR
 def test_a_ticket_in_the_address_is_no_ticket(
     ada: User, laptop: Browser, refused: TestResponse, name: str
 ) -> None:
-    """It counts from the form alone, never from a link (ASVS 14.2.1)."""
+    """It counts from the form alone, never from a link (ASVS V14.2.1)."""
     query = {"ticket": _ticket_in(refused), "end_session": _choices_in(refused)[0], name: "x"}
 
     assert laptop.get("/login", query_string=query).status_code == 200

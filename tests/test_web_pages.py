@@ -68,7 +68,7 @@ ASKED: dict[str, tuple[int, Ask]] = {
 
 @pytest.mark.parametrize(("status", "ask"), ASKED.values(), ids=ASKED.keys())
 def test_every_answer_of_ours_is_behind_its_headers(status: int, ask: Ask) -> None:
-    """Pages, redirects and errors alike (ASVS 3.4.3 to 3.4.8, 14.3.2)."""
+    """Pages, redirects and errors alike (ASVS V3.4.3 to V3.4.8, V14.3.2)."""
     answer = ask(_in_memory(make_app()))
 
     policy = answer.headers.get("Content-Security-Policy", "")
@@ -114,7 +114,7 @@ def test_static_files_may_be_cached() -> None:
 
 @pytest.mark.parametrize("path", ["/devices/", "/confirm", "/login"])
 def test_a_page_lives_under_its_own_policy(path: str) -> None:
-    """Nothing inline, nothing from elsewhere: the policy would block it (ASVS 3.4.3)."""
+    """Nothing inline, nothing from elsewhere: the policy would block it (ASVS V3.4.3)."""
     browser = _in_memory(make_app())
     if path == "/login":
         browser = Browser(browser.application)
@@ -126,7 +126,7 @@ def test_a_page_lives_under_its_own_policy(path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/devices/", "/confirm"])
 def test_every_page_has_a_visible_sign_out(path: str) -> None:
-    """A form with a button (ASVS 7.4.4)."""
+    """A form with a button (ASVS V7.4.4)."""
     page = _in_memory(make_app()).get(path).text
 
     form = page.partition('action="/logout"')[2].partition("</form>")[0]
@@ -135,7 +135,7 @@ def test_every_page_has_a_visible_sign_out(path: str) -> None:
 
 
 def test_password_fields_help_password_managers() -> None:
-    """Their type and their purpose are said; pasting is not hindered (ASVS 6.2.6, 6.2.7)."""
+    """Their type and their purpose are said; pasting is not hindered (ASVS V6.2.6, V6.2.7)."""
     browser = _in_memory(make_app())
 
     for page in (Browser(browser.application).get("/login").text, browser.get("/confirm").text):
@@ -218,7 +218,7 @@ def test_an_error_page_asks_for_nobody() -> None:
 
 
 def test_flashes_of_the_app_are_shown_and_escaped() -> None:
-    """Our pages share the app's flashes, whatever is in them (ASVS 1.2.1)."""
+    """Our pages share the app's flashes, whatever is in them (ASVS V1.2.1)."""
     app = make_app()
 
     @app.get("/flash")

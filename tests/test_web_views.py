@@ -163,7 +163,7 @@ def _without_value(page: str) -> str:
 
 
 def test_the_form_keeps_what_was_typed_but_the_password(alone: Browser) -> None:
-    """The name, the box and ``next`` stay; all are escaped (ASVS 1.2.1)."""
+    """The name, the box and ``next`` stay; all are escaped (ASVS V1.2.1)."""
     answer = sign_in(alone, '"><b>x', password="s3cret!", remember="y", next="/open")
 
     assert 'value="&#34;&gt;&lt;b&gt;x"' in answer.text
@@ -222,7 +222,7 @@ def test_next_is_kept_through_the_form(alone: Browser, place: str) -> None:
 
 @pytest.mark.parametrize("place", EVIL)
 def test_next_never_leads_elsewhere(alone: Browser, place: str) -> None:
-    """The browser's reading of a URL decides: this site, or nowhere (ASVS 3.7.2)."""
+    """The browser's reading of a URL decides: this site, or nowhere (ASVS V3.7.2)."""
     page = alone.get("/login", query_string={"next": place})
     mistake = sign_in(alone, password="wrong", next=place)
     answer = sign_in(alone, next=place)
@@ -271,7 +271,7 @@ def test_an_ended_sessions_visitor_is_told_why_once(
 def test_a_session_that_ended_by_itself_says_so(
     extension: DeviceSessions, ada: User, laptop: Browser, passed: timedelta, sentence: str
 ) -> None:
-    """At the limit, to the second; and the row has its reason (ASVS 7.3.1, 7.3.2)."""
+    """At the limit, to the second; and the row has its reason (ASVS V7.3.1, V7.3.2)."""
     with time_machine.travel(NOON, tick=False) as clock:
         sign_in(laptop)
         clock.shift(passed)
@@ -300,7 +300,7 @@ def test_somebody_elses_junk_cookie_tells_nothing(alone: Browser) -> None:
     ],
 )
 def test_logout_leads_to_after_logout(config: dict[str, Any], alone: Browser, place: str) -> None:
-    """The login page, unless the app says otherwise (ASVS 7.4.1)."""
+    """The login page, unless the app says otherwise (ASVS V7.4.1)."""
     sign_in(alone)
 
     answer = alone.post("/logout")
@@ -337,7 +337,7 @@ def guarded(request: pytest.FixtureRequest) -> Flask:
 def test_no_unsafe_route_acts_without_its_token(
     guarded: Flask, path: str, token: str | None
 ) -> None:
-    """With Flask-WTF's CSRFProtect on the app and without it (ASVS 3.5.1)."""
+    """With Flask-WTF's CSRFProtect on the app and without it (ASVS V3.5.1)."""
     laptop, phone = Browser(guarded), Browser(guarded)
     with guarded.app_context():
         for browser in (laptop, phone):
@@ -355,7 +355,7 @@ ORDER = ("/rename", "/revoke", "/revoke-others", "/revoke-all", "/logout")
 
 
 def test_every_form_works_as_it_is_shown(guarded: Flask) -> None:
-    """With the token that its page carries, from login to logout (ASVS 3.5.1)."""
+    """With the token that its page carries, from login to logout (ASVS V3.5.1)."""
     laptop, phone = Browser(guarded), Browser(guarded)
     for browser in (laptop, phone):
         token = _token_in(browser.get("/login").text)
@@ -401,7 +401,7 @@ def test_an_expired_form_says_that_nothing_was_changed(alone: Browser, path: str
 @pytest.mark.parametrize("config", [CSRF])
 @pytest.mark.parametrize("fields", [{}, {"ticket": "x", "end_session": "y"}])
 def test_an_expired_login_form_can_be_sent_again(alone: Browser, fields: dict[str, str]) -> None:
-    """Strangers are protected, too: nobody can sign them in elsewhere (ASVS 3.5.1)."""
+    """Strangers are protected, too: nobody can sign them in elsewhere (ASVS V3.5.1)."""
     answer = sign_in(alone, **fields)
 
     assert answer.status_code == 400
@@ -457,7 +457,7 @@ def test_head_is_get_without_a_body(config: dict[str, Any], alone: Browser, path
 
 @pytest.mark.parametrize("path", [path for path in UNSAFE if path not in ("/login", "/confirm")])
 def test_a_link_cannot_act(alone: Browser, path: str) -> None:
-    """What changes something takes POST alone (ASVS 3.5.3)."""
+    """What changes something takes POST alone (ASVS V3.5.3)."""
     sign_in(alone)
 
     assert alone.get(path).status_code == 405
@@ -484,7 +484,7 @@ def test_strangers_change_nothing(alone: Browser, path: str) -> None:
 def test_the_list_is_of_ones_own_sessions(
     extension: DeviceSessions, ada: User, laptop: Browser, phone: Browser
 ) -> None:
-    """Nobody sees another's (ASVS 8.2.2)."""
+    """Nobody sees another's (ASVS V8.2.2)."""
     add_user("bob@example.com")
     sign_in(laptop)
     sign_in(phone, "bob@example.com")
@@ -516,7 +516,7 @@ def test_this_device_comes_first(app: Flask, ada: User, laptop: Browser, phone: 
 def test_ids_of_others_of_nothing_and_of_no_shape_are_the_same_404(
     extension: DeviceSessions, ada: User, laptop: Browser, phone: Browser, path: str, what: str
 ) -> None:
-    """The same bytes for all, and nothing happened (ASVS 8.2.2)."""
+    """The same bytes for all, and nothing happened (ASVS V8.2.2)."""
     bob = add_user("bob@example.com")
     sign_in(phone, bob.email)
     sign_in(laptop)
@@ -555,7 +555,7 @@ def test_ids_of_others_of_nothing_and_of_no_shape_are_the_same_404(
     ],
 )
 def test_a_name_is_cleaned_cut_and_escaped(alone: Browser, typed: str, kept: str | None) -> None:
-    """The person's own words, made safe to store and to show (ASVS 1.2.1, 2.2.1)."""
+    """The person's own words, made safe to store and to show (ASVS V1.2.1, V2.2.1)."""
     sign_in(alone)
     (device,) = _extension(alone).devices_of(_ada())
 
@@ -681,7 +681,7 @@ def test_the_confirm_page_keeps_next(alone: Browser) -> None:
 
 @pytest.mark.parametrize("place", EVIL)
 def test_the_confirm_page_never_leads_elsewhere(alone: Browser, place: str) -> None:
-    """As the login page (ASVS 3.7.2)."""
+    """As the login page (ASVS V3.7.2)."""
     sign_in(alone)
 
     assert _post(alone, "/confirm", password=PASSWORD, next=place).location == "/whoami"
@@ -689,7 +689,7 @@ def test_the_confirm_page_never_leads_elsewhere(alone: Browser, place: str) -> N
 
 @pytest.mark.parametrize("action", ["junk", "x" * 5000, "a.b.c"])
 def test_an_action_that_we_did_not_sign_does_nothing(alone: Browser, action: str) -> None:
-    """Even with the right password (ASVS 9.1.1)."""
+    """Even with the right password (ASVS V9.1.1)."""
     sign_in(alone)
 
     answer = _post(alone, "/confirm", password=PASSWORD, action=action)
@@ -730,7 +730,7 @@ def test_a_missing_table_is_named_to_the_developer(broken: Flask) -> None:
 def test_a_missing_table_is_not_named_to_visitors(
     broken: Flask, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """They read a plain sentence; the log has the rest (ASVS 16.5.1)."""
+    """They read a plain sentence; the log has the rest (ASVS V16.5.1)."""
     broken.testing = False
 
     answer = sign_in(Browser(broken))

@@ -104,7 +104,7 @@ def test_signing_out_everywhere_leads_to_the_login_page(
 
 
 def test_the_pages_work_under_their_own_policy(site: Site, open_browser: Open) -> None:
-    """Nothing on them is blocked by the Content-Security-Policy that they send (ASVS 3.4.3)."""
+    """Nothing on them is blocked by the Content-Security-Policy that they send (ASVS V3.4.3)."""
     browser = open_browser("first")
     _sign_in(browser, site)
     _wait_for(browser, "Notes")

@@ -194,7 +194,7 @@ def control(schema: Engine) -> Iterator[sa.Connection]:
 def test_an_ended_session_never_lives_again(
     stage: Stage, control: sa.Connection, changes: tuple[Any, Any], record_property: Any
 ) -> None:
-    """Two changes at once, in every order of their statements (ASVS 15.4.1, 15.4.2)."""
+    """Two changes at once, in every order of their statements (ASVS V15.4.1, V15.4.2)."""
     with stage.app.app_context():
         engine = db.engine
 

@@ -43,7 +43,7 @@ def _sign_in_at_once(app: Flask, barrier: Barrier) -> int:
 
 
 def test_thirty_threads_never_pass_the_limit(app: Flask) -> None:
-    """Thirty parallel sign-ins at a limit of three leave three sessions (ASVS 15.4)."""
+    """Thirty parallel sign-ins at a limit of three leave three sessions (ASVS V15.4.1)."""
     with app.app_context():
         user_id = add_user().id
     barrier = Barrier(LOGINS)

@@ -143,7 +143,7 @@ def test_what_the_app_keeps_in_flasks_session_stays(
 def test_the_full_jar_is_refused_after_logout_user(
     app: Flask, person: int, laptop: Browser
 ) -> None:
-    """Every cookie there was, replayed: nobody (ASVS 7.4.1)."""
+    """Every cookie there was, replayed: nobody (ASVS V7.4.1)."""
     _sign_in(laptop)
     laptop.get("/home")
     jar = jar_of(laptop)
@@ -193,7 +193,7 @@ def test_the_one_signed_out_reads_why_on_the_apps_own_page(
 def test_flask_logins_own_cookies_sign_nobody_in(
     app: Flask, person: int, laptop: Browser, is_signed_out: bool
 ) -> None:
-    """Well-made ones, as the app gave them before it had us (ASVS 7.2.1)."""
+    """Well-made ones, as the app gave them before it had us (ASVS V7.2.1)."""
     if is_signed_out:
         _sign_in(laptop)
         laptop.post("/signout")
@@ -231,7 +231,7 @@ def test_people_who_were_signed_in_before_the_update_sign_in_once(
 def test_what_asks_for_a_fresh_login_follows_our_clock(
     app: Flask, person: int, laptop: Browser
 ) -> None:
-    """Ten minutes after the password; ``confirm_login()`` renews it (ASVS 7.5.3, 7.2.4)."""
+    """Ten minutes after the password; ``confirm_login()`` renews it (ASVS V7.5.3, V7.2.4)."""
     with time_machine.travel(NOON, tick=False) as clock:
         _sign_in(laptop)
         at_first = laptop.get("/safe").status_code
@@ -297,7 +297,7 @@ def test_signing_out_of_our_page_is_signing_out_of_the_app(
 def test_an_account_that_is_disabled_is_out_on_every_device(
     app: Flask, person: int, laptop: Browser
 ) -> None:
-    """At the next request, without a word from the app (ASVS 7.4.2)."""
+    """At the next request, without a word from the app (ASVS V7.4.2)."""
     tablet = Browser(app, IPHONE, ip="198.51.100.8")
     for browser in (laptop, tablet):
         _sign_in(browser)

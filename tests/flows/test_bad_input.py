@@ -114,7 +114,7 @@ def _is_clean(text: str, length: int) -> None:
 def test_no_value_of_any_field_is_an_error_or_stored_uncut(
     app: Flask, ada: User, laptop: Browser, values: list[str | bytes]
 ) -> None:
-    """Every field of every form, filled in wrongly, all and one at a time (ASVS 2.2.1)."""
+    """Every field of every form, filled in wrongly, all and one at a time (ASVS V2.2.1)."""
     good: dict[str, str | list[str | bytes]] = {"identifier": ada.email, "password": PASSWORD}
     sign_in(laptop)
     for method, path in _paths(app, ada):
@@ -146,7 +146,7 @@ def _quoted(value: str | bytes) -> str:
 def test_no_body_of_any_type_is_an_error(
     app: Flask, ada: User, laptop: Browser, content_type: str | None, body: bytes
 ) -> None:
-    """A body that is no form, or only half of one, is refused or ignored (ASVS 4.1.1)."""
+    """A body that is no form, or only half of one, is refused or ignored (ASVS V4.1.1)."""
     sign_in(laptop)
     for method, path in _paths(app, ada):
         sign_in(laptop)
@@ -160,7 +160,7 @@ def test_no_body_of_any_type_is_an_error(
 def test_no_other_method_changes_anything(
     app: Flask, ada: User, laptop: Browser, phone: Browser, method: str
 ) -> None:
-    """Only POST acts, whatever stands in a header or field about another (ASVS 3.5.3)."""
+    """Only POST acts, whatever stands in a header or field about another (ASVS V3.5.3)."""
     sign_in(phone)
     sign_in(laptop)
     pretence = {
@@ -200,7 +200,7 @@ HEADERS = {
 def test_no_header_from_outside_gets_into_a_page_or_decides(
     app: Flask, ada: User, laptop: Browser, phone: Browser, name: str, value: str
 ) -> None:
-    """Host, X-Forwarded-…, Referer and the like name no place and move nobody (ASVS 4.1.3)."""
+    """Host, X-Forwarded-…, Referer and the like name no place and move nobody (ASVS V4.1.3)."""
     sign_in(phone)
     headers = {name: value}
     form = {"identifier": ada.email, "password": PASSWORD, "next": "/private"}
@@ -231,7 +231,7 @@ def test_no_header_from_outside_gets_into_a_page_or_decides(
 def test_a_forged_request_does_nothing_whatever_its_origin_says(
     app: Flask, ada: User, laptop: Browser, origin: str
 ) -> None:
-    """No origin stands for the form's own token, on no route (ASVS 3.5.1)."""
+    """No origin stands for the form's own token, on no route (ASVS V3.5.1)."""
     sign_in(laptop)
     app.config["WTF_CSRF_ENABLED"] = True
     before = _rows(app)

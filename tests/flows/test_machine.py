@@ -526,7 +526,7 @@ def _header(jar: dict[str, str]) -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_no_story_brings_an_ended_session_back(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever happens in whatever order, dead stays dead (ASVS 7.2.1, 7.4.1, 7.4.2, 16.3.3)."""
+    """Whatever happens in whatever order, dead stays dead (ASVS V7.2.1, V7.4.1, V7.4.2, V16.3)."""
     Machine.lengths.clear()
     run_state_machine_as_test(
         Machine,

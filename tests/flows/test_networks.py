@@ -60,7 +60,7 @@ def _moves(browser: Browser) -> list[dict[str, Any]]:
 def test_a_move_is_an_event_and_a_signal(
     app: Flask, extension: DeviceSessions, ada: User, laptop: Browser
 ) -> None:
-    """By default the session goes on, and the trail says from where to where (ASVS 16.3)."""
+    """By default the session goes on, and the trail says from where to where (ASVS V16.3)."""
     sign_in(laptop)
 
     with listen_to(ip_changed) as heard:
@@ -112,7 +112,7 @@ def test_ignore_writes_nothing(make: Make) -> None:
 
 
 def test_confirm_asks_for_the_password_before_what_matters(make: Make) -> None:
-    """The session goes on, but no check of the password counts for it any more (ASVS 7.5)."""
+    """The session goes on, but no check of the password counts for it any more (ASVS V7.5)."""
     browser = make(IP_CHANGE_POLICY="confirm")
 
     name = _go(browser, CAFE)
@@ -177,7 +177,7 @@ def test_revoke_ends_the_session(make: Make) -> None:
     ("storage", "stored"), [("truncate", "192.0.2.0/24"), ("none", None), ("full", HOME)]
 )
 def test_what_is_kept_of_an_address(make: Make, storage: str, stored: str | None) -> None:
-    """In the session's row and in every event (ASVS 14.2)."""
+    """In the session's row and in every event (ASVS V14.2)."""
     browser = make(IP_STORAGE=storage)
     extension = _extension(browser)
 

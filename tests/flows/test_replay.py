@@ -117,7 +117,7 @@ def story(app: Flask, ada: User) -> Story:
 def test_no_copy_of_the_cookies_signs_in_after_the_end(
     story: Story, end: Callable[[Story], None], remember: dict[str, str]
 ) -> None:
-    """Once a session ended, no copy of its cookies is accepted anywhere (ASVS 7.4.1, 7.4.2)."""
+    """Once a session ended, no copy of its cookies is accepted anywhere (ASVS V7.4.1, V7.4.2)."""
     story.sign_in(**remember)
     before = who(replay(story.app, story.jars[0]))
 
@@ -131,7 +131,7 @@ def test_no_copy_of_the_cookies_signs_in_after_the_end(
     ("limit", "reason"), [(timedelta(days=14), "idle"), (timedelta(days=30), "expired")]
 )
 def test_a_session_ends_on_the_second(story: Story, limit: timedelta, reason: str) -> None:
-    """Idle and absolute limit are kept on the server, to the second (ASVS 7.3.1, 7.3.2)."""
+    """Idle and absolute limit are kept on the server, to the second (ASVS V7.3.1, V7.3.2)."""
     with time_machine.travel(NOW, tick=False) as clock:
         story.sign_in(remember="y")
         if reason == "expired":
@@ -161,7 +161,7 @@ def test_one_second_before_the_idle_limit_the_session_lives(story: Story) -> Non
 
 
 def test_a_new_secret_makes_the_old_one_worthless(story: Story) -> None:
-    """Each sign-in issues a new credential, and the one before is dead (ASVS 7.2.4)."""
+    """Each sign-in issues a new credential, and the one before is dead (ASVS V7.2.4)."""
     story.sign_in()
     story.sign_in()
 
@@ -171,7 +171,7 @@ def test_a_new_secret_makes_the_old_one_worthless(story: Story) -> None:
 
 
 def test_the_database_holds_no_credential(story: Story) -> None:
-    """Nothing of a cookie's secret stands in any row (ASVS 7.2.3)."""
+    """Nothing of a cookie's secret stands in any row (ASVS V7.2.3)."""
     story.sign_in()
     cookie = story.jars[0]["device_session"]
     text = story.extension.signatures.unsign(Purpose.SESSION, cookie)

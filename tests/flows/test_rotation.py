@@ -47,7 +47,7 @@ def _reasons(extension: DeviceSessions, user: User) -> list[str]:
 def test_the_secret_is_new_after_the_interval(
     due: Browser, clock: time_machine.Traveller, extension: DeviceSessions, ada: User
 ) -> None:
-    """Not before, and once: then it rests for another interval (ASVS 7.2.4)."""
+    """Not before, and once: then it rests for another interval (ASVS V7.2.4)."""
     clock.shift(-timedelta(seconds=1))
     first = jar_of(due)
     who(due)
@@ -100,7 +100,7 @@ def test_parallel_tabs_sign_nobody_out(app: Flask, due: Browser) -> None:
 def test_an_old_secret_after_the_new_one_was_seen_is_a_theft(
     app: Flask, due: Browser, extension: DeviceSessions, ada: User
 ) -> None:
-    """The copy is refused, the session ends for both, and the owner reads why (ASVS 7.2.4)."""
+    """The copy is refused, the session ends for both, and the owner reads why (ASVS V7.2.4)."""
     copy = replay(app, jar_of(due))
     who(due)
     who(due)
@@ -193,8 +193,21 @@ def test_of_two_that_are_due_at_once_one_rotates(
     assert rotated is None
 
 
+def test_a_secret_that_another_request_renewed_is_not_sent_again(
+    due: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a new credential there is no cookie."""
+    before = jar_of(due)
+    monkeypatch.setattr(
+        "flask_device_sessions.lifecycle.Lifecycle.rotate_on_clock", lambda *_: None
+    )
+
+    assert who(due) == "ada@example.com"
+    assert jar_of(due) == before
+
+
 def test_confirming_kills_the_old_secret_at_once(app: Flask, due: Browser) -> None:
-    """It is not one that works until the new one was seen (ASVS 7.2.4)."""
+    """It is not one that works until the new one was seen (ASVS V7.2.4)."""
     who(due)
     copy = replay(app, jar_of(due))
 
@@ -222,7 +235,7 @@ def test_a_new_secret_costs_one_unit_and_then_nothing(app: Flask, due: Browser) 
 def test_the_cookie_of_a_new_secret_lasts_as_long_as_the_old_one(
     clock: time_machine.Traveller, ada: User, laptop: Browser
 ) -> None:
-    """One that outlives the browser still does; activity never extends it (ASVS 7.3.2)."""
+    """One that outlives the browser still does; activity never extends it (ASVS V7.3.2)."""
     sign_in(laptop, remember="1")
     cookie = laptop.get_cookie("device_session")
     assert cookie is not None

@@ -52,7 +52,7 @@ def _other_session(extension: DeviceSessions, user: User) -> Any:
 def test_ending_others_asks_for_the_password_and_then_does_it(
     stale: Browser, phone: Browser
 ) -> None:
-    """The password is the only click more (ASVS 7.5.2)."""
+    """The password is the only click more (ASVS V7.5.2)."""
     asked = stale.post("/devices/revoke-others")
     before = who(phone)
 
@@ -171,7 +171,7 @@ def test_an_action_dies_after_ten_minutes(
 
 
 def test_confirming_gives_a_new_secret_and_says_so(app: Flask, stale: Browser) -> None:
-    """After the password was checked again the old cookie is dead (ASVS 7.2.4)."""
+    """After the password was checked again the old cookie is dead (ASVS V7.2.4)."""
     before = jar_of(stale)
 
     with listen_to(session_confirmed) as heard:
@@ -184,7 +184,7 @@ def test_confirming_gives_a_new_secret_and_says_so(app: Flask, stale: Browser) -
 
 
 def test_confirm_keeps_next_on_this_site(stale: Browser) -> None:
-    """A target elsewhere is replaced by the app's own page (ASVS 3.7.2)."""
+    """A target elsewhere is replaced by the app's own page (ASVS V3.7.2)."""
     answer = stale.post("/confirm", data={"password": PASSWORD, "next": "//evil.example"})
 
     assert answer.location == "/whoami"
@@ -203,7 +203,7 @@ def test_the_confirm_page_is_for_people_who_are_signed_in(laptop: Browser, app: 
 def test_a_changed_password_signs_everything_else_out(
     app: Flask, stale: Browser, phone: Browser, extension: DeviceSessions, ada: User
 ) -> None:
-    """Others are told why, and the session that did it has a new secret (ASVS 7.4.3)."""
+    """Others are told why, and the session that did it has a new secret (ASVS V7.4.3)."""
     before = jar_of(stale)
     with stale:
         stale.get("/whoami")

@@ -37,7 +37,7 @@ def test_both_devices_are_listed_and_this_one_is_named(
 def test_revoking_the_other_device_signs_it_out_at_its_next_request(
     extension: DeviceSessions, ada: User, laptop: Browser, phone: Browser
 ) -> None:
-    """One click here, and the other is out (ASVS 7.4.1)."""
+    """One click here, and the other is out (ASVS V7.4.1)."""
     sign_in(laptop)
     sign_in(phone)
     session = _sessions(extension, ada)["iPhone"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -16,7 +17,7 @@ from flask_device_sessions import DeviceSessions, suspicious_login
 from flask_device_sessions.notifications import Mail
 from flask_device_sessions.testing import IPHONE, PIXEL, Browser, listen_to
 from tests.geography import BERLIN_RECORD, TOKYO_RECORD, write_mmdb
-from tests.support import PASSWORD, User, add_user, add_views, bare_app, db, sign_in
+from tests.support import PASSWORD, User, add_user, add_views, bare_app, db, sign_in, who
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=timezone.utc)
 BERLIN, TOKYO, UNKNOWN = "192.0.2.1", "198.51.100.7", "203.0.113.5"
@@ -117,7 +118,7 @@ def test_the_first_sign_in_ever_is_never_unusual(make: Make) -> None:
 
 
 def test_a_new_country_at_an_impossible_speed(make: Make, clock: time_machine.Traveller) -> None:
-    """Berlin to Tokyo in two hours (ASVS 6.3.5); each reason is in the trail, too."""
+    """Berlin to Tokyo in two hours (ASVS V6.3.5); each reason is in the trail, too."""
     app = make()
     _sign_in(app, BERLIN)
     clock.shift(timedelta(hours=2))
@@ -153,7 +154,7 @@ def test_the_speed_is_a_setting(make: Make, clock: time_machine.Traveller) -> No
 
 
 def test_two_places_within_the_hour(make: Make, clock: time_machine.Traveller) -> None:
-    """Another network while the account was just in use; not inside one (ASVS 6.3.5)."""
+    """Another network while the account was just in use; not inside one (ASVS V6.3.5)."""
     app = make(GEOIP_DATABASE=None)
     _sign_in(app, BERLIN)
     clock.shift(timedelta(minutes=59))
@@ -187,7 +188,7 @@ def test_an_ignored_network_says_nothing(make: Make, storage: str) -> None:
 
 
 def test_success_after_many_failures(make: Make, clock: time_machine.Traveller) -> None:
-    """Five wrong passwords and then the right one (ASVS 6.3.5); the next time is a new count."""
+    """Five wrong passwords and then the right one (ASVS V6.3.5); the next time is a new count."""
     app = make()
     _sign_in(app, BERLIN)
     for _ in range(5):
@@ -210,7 +211,7 @@ def test_the_very_first_device_is_silent(make: Make, box: Box) -> None:
 
 
 def test_a_new_device_is_one_mail(make: Make, box: Box) -> None:
-    """Keyed by the browser's cookie, not its address; at most once a device (ASVS 6.3.5)."""
+    """Keyed by the browser's cookie, not its address; at most once a device (ASVS V6.3.5)."""
     app = make()
     _sign_in(app, BERLIN)
     phone = Browser(app, PIXEL, ip=BERLIN)
@@ -241,7 +242,7 @@ def test_notify_new_device_is_a_switch(make: Make, box: Box) -> None:
 
 
 def test_an_unusual_sign_in_is_one_mail_that_says_why(make: Make, box: Box) -> None:
-    """Not two, though the device is new as well (ASVS 6.3.5)."""
+    """Not two, though the device is new as well (ASVS V6.3.5)."""
     app = make()
     _sign_in(app, BERLIN)
 
@@ -253,7 +254,7 @@ def test_an_unusual_sign_in_is_one_mail_that_says_why(make: Make, box: Box) -> N
 
 
 def test_a_changed_password_is_a_mail(make: Make, box: Box) -> None:
-    """Whoever changed it (ASVS 6.3.7)."""
+    """Whoever changed it (ASVS V6.3.7)."""
     app = make()
     user = db.session.query(User).one()
 
@@ -277,7 +278,7 @@ def test_no_mail_leaves_before_the_commit(make: Make, box: Box) -> None:
 
 
 def test_links_never_lead_to_the_host_of_a_request(make: Make, box: Box) -> None:
-    """Anybody can send one (ASVS 14.1; Decided: BASE_URL only)."""
+    """Anybody can send one (ASVS V14.1; Decided: BASE_URL only)."""
     app = make()
     _sign_in(app, BERLIN)
     browser = Browser(app, PIXEL, ip=BERLIN)
@@ -290,6 +291,31 @@ def test_links_never_lead_to_the_host_of_a_request(make: Make, box: Box) -> None
 
     assert _extension(app)._states[app].notifier.outbox.flush(60)
     assert "evil" not in box.mails[0].text + box.mails[0].html
+
+
+@pytest.mark.parametrize("is_unusual", [False, True], ids=["new device", "unusual"])
+def test_the_mails_link_signs_the_stranger_out(make: Make, box: Box, is_unusual: bool) -> None:
+    """From the mail to the page to the button, in a browser that is signed in nowhere."""
+    app = make()
+    _sign_in(app, BERLIN)
+    thief = Browser(app, PIXEL, ip=TOKYO if is_unusual else BERLIN)
+    sign_in(thief)
+    before = who(thief)
+    assert _extension(app)._states[app].notifier.outbox.flush(60)
+    (mail,) = box.mails
+    links = set(
+        re.findall(r"https://example\.com(/devices/not-me/\S+?)(?=[\s\"])", mail.text + mail.html)
+    )
+    (link,) = links
+    reader = Browser(app, IPHONE, ip=UNKNOWN)
+
+    shown = reader.get(link)
+    done = reader.post(link)
+
+    assert ("Unusual" in mail.subject) is is_unusual
+    assert "Pixel 8" in shown.text
+    assert done.status_code == 200
+    assert [before, who(thief)] == ["ada@example.com", None]
 
 
 def test_mails_are_sent_without_our_pages(make: Make, box: Box) -> None:

@@ -76,7 +76,7 @@ class Caller:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         with closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)) as line:
             method = "GET" if form is None else "POST"
-            line.request(method, path, form and urlencode(form), headers)
+            line.request(method, path, None if form is None else urlencode(form), headers)
             answer = line.getresponse()
             body = answer.read().decode()
         for header in answer.headers.get_all("Set-Cookie") or []:
@@ -176,7 +176,7 @@ def test_the_cache_does_cache(cache: int) -> None:
 
 
 def test_nobody_is_handed_what_is_somebody_elses(cache: int) -> None:
-    """Pages of ours, views of the app, cookies: each gets their own (ASVS 14.2.2, 14.3.2)."""
+    """Pages of ours, views of the app, cookies: each gets their own (ASVS V14.2.2, V14.3.2)."""
     ada, ben, nobody = (Caller(cache) for _ in range(3))
     ada.sign_in("ada@example.com")
     ben.sign_in("ben@example.com")
@@ -202,7 +202,7 @@ def test_nobody_is_handed_what_is_somebody_elses(cache: int) -> None:
 
 
 def test_a_page_that_was_seen_signed_in_is_not_seen_signed_out(cache: int) -> None:
-    """After a sign-out the cache has nothing left to show (ASVS 14.3.1)."""
+    """After a sign-out the cache has nothing left to show (ASVS V14.3.1)."""
     ada = Caller(cache)
     ada.sign_in("ada@example.com")
     before = [ada.ask("/devices/")[0] for _ in range(2)]
