@@ -210,6 +210,7 @@ def test_the_browser_is_recognised_as_long_as_browsers_allow() -> None:
         response = _written(_transport(), _app(testing=True), Outgoing(browser_id=b"x" * 16))
 
     assert parse_date(_cookies(response)[BROWSER]["expires"]) == now + COOKIE_AGE
+    assert timedelta(days=400) == COOKIE_AGE
 
 
 def test_cookies_stay_small() -> None:
@@ -236,6 +237,15 @@ def test_an_answer_with_a_cookie_is_never_stored() -> None:
     _transport().write(app, response, _everything())
 
     assert response.headers["Cache-Control"] == "no-store"
+
+
+def test_an_answer_varies_by_cookie_whatever_keeps_flasks_session() -> None:
+    """Flask says so only where its own session was asked; we always ask ours (ASVS V14.3.2)."""
+    app, response = _app(), Response("")
+
+    _transport().write(app, response, Outgoing())
+
+    assert set(response.vary) == {"Cookie"}
 
 
 def test_every_answer_of_a_view_varies_by_cookie(
