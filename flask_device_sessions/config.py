@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
@@ -103,6 +104,28 @@ def _several_of(*texts: str) -> _Kind:
         f"a list of some of {words}",
         lambda value: isinstance(value, (list, tuple)) and all(v in texts for v in value),
     )
+
+
+#: RFC 6749 3.3: printable ASCII without space, quotation mark and backslash.
+_SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]{1,100}")
+
+#: Most scopes that one token carries.
+_MOST_SCOPES = 50
+
+_PREFIX = _Kind(
+    "1 to 20 letters, digits and underscores, such as 'acme'",
+    lambda value: isinstance(value, str) and bool(re.fullmatch(r"[0-9A-Za-z_]{1,20}", value)),
+)
+
+
+def are_scopes(value: Any) -> bool:
+    """Whether this is a list of scopes: at most 50, each as in RFC 6749 3.3, without spaces."""
+    if not isinstance(value, (list, tuple)) or len(value) > _MOST_SCOPES:
+        return False
+    return all(isinstance(scope, str) and _SCOPE.fullmatch(scope) for scope in value)
+
+
+_SCOPES = _Kind("a list of scopes, such as ['notes:read'], without spaces in them", are_scopes)
 
 
 def _are_networks(texts: Sequence[Any]) -> bool:
@@ -255,6 +278,19 @@ class Settings:
         _optional(_KEYS),
         "Key of the audit chain, or a list of keys, newest first; None derives it from SECRET_KEY.",
     )
+    api: bool = _setting(True, _BOOL, "Register the JSON API.")
+    api_url_prefix: str = _setting("/api", _PATH, "Where the JSON API lives.")
+    token_prefix: str = _setting(
+        "fds", _PREFIX, "How the text of each bearer token begins; secret scanners look for it."
+    )
+    token_lifetime: timedelta | None = _setting(
+        timedelta(days=90),
+        _optional(_DURATION),
+        "Life of a bearer token, unless its issuer says otherwise; use never extends it.",
+    )
+    token_scopes: Sequence[str] = _setting(
+        (), _SCOPES, "Scopes that may be given to tokens, on the page and by the API; () is any."
+    )
     ip_storage: str = _setting(
         "full",
         _one_of("full", "truncate", "hash", "none"),
@@ -354,10 +390,6 @@ class Settings:
 
 #: Keys of features that this version does not have yet: refused, so that none is silently off.
 NOT_YET: dict[str, str] = {
-    PREFIX + "API": "the JSON API comes in a later version",
-    PREFIX + "API_URL_PREFIX": "the JSON API comes in a later version",
-    PREFIX + "TOKEN_PREFIX": "bearer tokens come in a later version",
-    PREFIX + "TOKEN_LIFETIME": "bearer tokens come in a later version",
     PREFIX + "ADMIN": "administration comes in a later version",
     PREFIX + "RETENTION": "purge comes in a later version",
     PREFIX + "CLI_NAME": "the command group comes in a later version",

@@ -17,7 +17,7 @@ import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from .errors import BadToken
 
@@ -48,6 +48,10 @@ class Credential:
 
     id: uuid.UUID
     secret: bytes = field(repr=False)
+
+    def text(self) -> str:
+        """Return the credential in clear."""
+        raise NotImplementedError
 
     @property
     def digest(self) -> str:
@@ -141,6 +145,19 @@ class AccessToken(Credential):
     def pattern(prefix: str) -> str:
         """Return the regular expression of all tokens with this prefix."""
         return rf"{re.escape(prefix)}_[0-9A-Za-z]{{{_PAYLOAD_DIGITS + _CHECKSUM_DIGITS}}}"
+
+
+@dataclass(frozen=True)
+class IssuedToken:
+    """A new bearer token, in clear this once.
+
+    Attributes:
+        session: its ``DeviceSession``, of kind ``token``.
+        token: the text that a program sends; it cannot be had again.
+    """
+
+    session: Any
+    token: str = field(repr=False)
 
 
 def _checksum(text: str) -> str:

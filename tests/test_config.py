@@ -103,6 +103,11 @@ GOOD: dict[str, list[Any]] = {
     "travel_speed_limit": [None, 1, 900, 0.5],
     "ignored_networks": [(), ["192.0.2.0/24", "2001:db8::/32"], ("198.51.100.7",)],
     "audit_key": [None, KEY, KEY.encode(), "é" * 8, [KEY], [KEY.encode(), "x" * 16], (KEY, KEY)],
+    "api": [True, False],
+    "api_url_prefix": ["/api", "/", "/v1/json"],
+    "token_prefix": ["fds", "acme_ci", "A1", "x" * 20],
+    "token_lifetime": [None, SECOND, 365 * DAY],
+    "token_scopes": [(), [], ["notes:read"], ("a", "b"), ["https://example.com/x"]],
     "ip_storage": ["full", "truncate", "hash", "none"],
 }
 
@@ -157,6 +162,17 @@ BAD: dict[str, tuple[str, list[Any]]] = {
     "ignored_networks": (
         "a list of addresses and networks, such as ['192.0.2.0/24', '2001:db8::/32']",
         ["192.0.2.0/24", None, ["example.com"], [""], [5], [None]],
+    ),
+    "api": ("True or False", NO_BOOL),
+    "api_url_prefix": ('a str that starts with "/"', [*NO_PATH, None]),
+    "token_prefix": (
+        "1 to 20 letters, digits and underscores, such as 'acme'",
+        ["", "a-b", "a b", "é", "x" * 21, "fds\n", None, 5],
+    ),
+    "token_lifetime": ("a positive timedelta, or None", NO_DURATION),
+    "token_scopes": (
+        "a list of scopes, such as ['notes:read'], without spaces in them",
+        ["notes:read", None, [""], ["a b"], ['"'], ["\\"], ["é"], ["x" * 101], [5], ["a"] * 51],
     ),
     "ip_storage": ("one of 'full', 'truncate', 'hash', 'none'", [None, "", "sha256", False]),
 }
