@@ -106,6 +106,9 @@ def _several_of(*texts: str) -> _Kind:
     )
 
 
+#: The longest that a token can be made for; TOKEN_LIFETIME may be None, which is for ever.
+LONGEST_TOKEN = timedelta(days=3650)
+
 #: RFC 6749 3.3: printable ASCII without space, quotation mark and backslash.
 _SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]{1,100}")
 

@@ -39,7 +39,7 @@ from .audit import Entry
 from .bounds import OncePer
 from .chain import AuditReport, anchor_of, verify
 from .clients import Client
-from .config import Settings, are_scopes
+from .config import LONGEST_TOKEN, Settings, are_scopes
 from .errors import ConfigError, DeviceSessionsError, NoSuchUser, StoreUnavailable
 from .faults import STORE_FAULTS
 from .i18n import gettext
@@ -59,9 +59,6 @@ Authenticator = TypeVar("Authenticator", bound=Callable[..., Any])
 
 _logger = logging.getLogger("flask_device_sessions")
 _touch_warning = Throttled(_logger, timedelta(minutes=1))
-
-#: The longest that an issued token can live; beyond, leave TOKEN_LIFETIME at None.
-LONGEST_TOKEN = timedelta(days=3650)
 
 #: How often a session's move to one network, and the use of one that has ended, is recorded.
 _REPEAT_INTERVAL = timedelta(hours=1)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+from typing import cast
 
 from flask import Response, current_app, request
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
-from werkzeug.wrappers import Response as AnyResponse
 
 from .. import problems
 from ..errors import SessionLimitReached, StoreUnavailable, TooManyAttempts
@@ -32,10 +32,10 @@ _NAMES = {
 _TELLING = ("Allow", "Retry-After")
 
 
-def http_error(error: HTTPException) -> AnyResponse:
+def http_error(error: HTTPException) -> Response:
     """Answer one of Werkzeug's errors; a problem that was raised is the answer already."""
     if error.response is not None:
-        return error.response  # type: ignore[return-value]
+        return cast("Response", error.response)
     if isinstance(error, CSRFError):
         return problems.make("csrf-token-missing", error.description or "")
     told = {name: value for name, value in error.get_headers() if name in _TELLING}
@@ -75,7 +75,7 @@ def refuse_method() -> Response | None:
     endpoint = adapter and adapter.match(method=method)[0]
     if not endpoint or not endpoint.startswith(f"{API}."):
         return None
-    return keep_private(problems.make("method-not-allowed", headers=dict(error.get_headers())))
+    return http_error(error)
 
 
 def keep_private(response: Response) -> Response:

@@ -11,15 +11,12 @@ from typing import Any, NoReturn
 from flask import abort, request
 
 from .. import problems
-from ..config import are_scopes
+from ..config import LONGEST_TOKEN, are_scopes
 from ..models import NAME_LENGTH
 from ..text import clean
 
 #: Rows of a page, unless the query says otherwise, and at most.
 PAGE, LONGEST_PAGE = 20, 100
-
-#: The longest that a token may be made for, in days.
-LONGEST_DAYS = 3650
 
 #: Longest text that is taken, in characters.
 _TEXT_LENGTH = 4096
@@ -83,8 +80,9 @@ class Body(_Input):
     def days(self, field: str) -> int | None:
         """Return a number of days, or ``None`` if there is none."""
         value = self._values.get(field)
-        if value is not None and not (type(value) is int and 1 <= value <= LONGEST_DAYS):
-            self._refuse(field, f"must be a whole number of days from 1 to {LONGEST_DAYS}")
+        most = LONGEST_TOKEN.days
+        if value is not None and not (type(value) is int and 1 <= value <= most):
+            self._refuse(field, f"must be a whole number of days from 1 to {most}")
             return None
         return value
 

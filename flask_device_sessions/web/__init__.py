@@ -30,6 +30,7 @@ URLS: tuple[tuple[str, str, str, Callable[..., Any], Guard], ...] = (
     (f"{SESSION}/revoke", "revoke_session", "POST", views.revoke_session, login_required),
     ("/devices/revoke-others", "revoke_others", "POST", views.revoke_others, login_required),
     ("/devices/revoke-all", "revoke_all", "POST", views.revoke_all, login_required),
+    ("/devices/tokens", "tokens", "GET POST", views.tokens, login_required),
 )
 
 
