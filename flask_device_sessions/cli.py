@@ -190,6 +190,8 @@ def verify_audit(
     user: str | None, anchor: Path | None, export_anchor: IO[str] | None, as_json: bool
 ) -> None:
     """Check that the audit trail is whole."""
+    if user is not None and export_anchor is not None:
+        raise _failure("An anchor is of everybody's events: leave out --user.")
     person = None if user is None else _get_person(user)
     report = _verify(person, None if anchor is None else _read_anchor(anchor))
     if as_json:

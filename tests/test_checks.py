@@ -276,3 +276,30 @@ def test_audit_key() -> None:
     """One of its own survives a rotation of SECRET_KEY."""
     assert level("audit-key") == HINT
     assert level("audit-key", DEVICE_SESSIONS_AUDIT_KEY=GOOD_KEY) == OK
+
+
+# -- What is easily overlooked ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", ["-w 4", "-w4", "--bind :80 --workers=4", "--workers 4"])
+def test_gunicorn_may_be_told_of_workers_by_its_arguments(
+    monkeypatch: pytest.MonkeyPatch, arguments: str
+) -> None:
+    """They win over WEB_CONCURRENCY, as gunicorn reads them (ASVS V6.3.1)."""
+    monkeypatch.setenv("WEB_CONCURRENCY", "1")
+    monkeypatch.setenv("GUNICORN_CMD_ARGS", arguments)
+
+    assert level("login-limits") == PROBLEM
+
+
+def test_a_proxy_fix_for_the_scheme_alone_tells_no_address() -> None:
+    """With ``x_for=0`` everybody still comes from the proxy."""
+    app = make_app()
+    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=0, x_proto=1)  # type: ignore[method-assign]
+
+    assert finding(app, "proxy").level == HINT
+
+
+def test_a_chain_with_the_apps_own_key_is_a_hint() -> None:
+    """A key in two places protects as one (ASVS V16.4.2)."""
+    assert level("audit-key", DEVICE_SESSIONS_AUDIT_KEY=GOOD_KEY, SECRET_KEY=GOOD_KEY) == HINT

@@ -619,3 +619,25 @@ def test_the_page_shows_what_the_commands_print(story: Flask) -> None:
 
     assert printed == shown
     assert {command[0] for command, _, _ in shown} == SURFACE - {"token", "export", "revoke-user"}
+
+
+def test_an_anchor_is_of_everybody(app: Flask, ada: User, tmp_path: Path) -> None:
+    """One of a single person would, next time, miss nothing of the others (ASVS V16.4.2)."""
+    file = tmp_path / "anchor.json"
+
+    result = run(app, "verify-audit", "--user", ada.email, "--export-anchor", str(file))
+
+    assert result.exit_code == 1
+    assert "leave out --user" in result.stderr
+    assert not file.exists()
+
+
+def test_a_token_that_rests_is_counted(extension: DeviceSessions, ada: User) -> None:
+    """Only browsers end by idleness."""
+    DeviceSessionFactory(user=ada, token=True, idle=True)
+    DeviceSessionFactory(user=ada, idle=True)
+    db.session.commit()
+
+    counts = extension.count()
+
+    assert (counts.tokens, counts.browsers) == (1, 0)

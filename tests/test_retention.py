@@ -571,3 +571,16 @@ def test_a_detail_of_a_wrong_type_is_exported_as_it_is() -> None:
 
     assert exported["detail"] == ["x"]
     assert exported["id"] == str(row["id"])
+
+
+def test_who_erases_themselves_leaves_no_address(
+    extension: DeviceSessions, ada: User, laptop: Browser
+) -> None:
+    """The event that stays names neither their network nor their browser (ASVS V14.2.7)."""
+    sign_in(laptop)
+    with laptop:
+        laptop.get("/whoami")
+        extension.erase(ada)
+
+    (left,) = db.session.scalars(sa.select(extension.event_model)).all()
+    assert (left.ip_address, left.user_agent) == (None, "")
