@@ -592,7 +592,10 @@ class DeviceSessions:
         It is for a link in a mail to the session's owner. It works once, for seven days, while
         the session lives.
         """
-        return self.signatures.dump(Purpose.NOT_ME, {"session": str(session.id)})
+        return self._sign_not_me(session.id)
+
+    def _sign_not_me(self, session_id: uuid.UUID) -> str:
+        return self.signatures.dump(Purpose.NOT_ME, {"session": str(session_id)})
 
     def find_reportable(self, signed: str) -> Any | None:
         """Return the session that :meth:`not_me_text` was made for; ``None`` when it is over.
@@ -1066,14 +1069,13 @@ class DeviceSessions:
 
     def _mail_about(self, started: lifecycle.Started, user: Any) -> None:
         notifier, session = self._state.notifier, started.session
+        signed = self._sign_not_me(started.token.id)
+        link = path_of("device_sessions.not_me", signed=signed)
         if started.suspicions:
             reasons = [messages.why_suspicious(reason) for reason in started.suspicions]
-            notifier.suspicious(user, session, reasons, not_me_path=self._not_me_path(session))
+            notifier.suspicious(user, session, reasons, not_me_path=link)
         elif self.settings.notify_new_device and started.is_news:
-            notifier.new_device(user, session, not_me_path=self._not_me_path(session))
-
-    def _not_me_path(self, session: Any) -> str | None:
-        return path_of("device_sessions.not_me", signed=self.not_me_text(session))
+            notifier.new_device(user, session, not_me_path=link)
 
     def _announce_ends(self, ended: dict[Any, str]) -> None:
         for session, reason in ended.items():

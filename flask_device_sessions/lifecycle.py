@@ -151,13 +151,15 @@ class Lifecycle:
         """
         user_id = self._store.id_of(user)
         self._store.lock_user(user_id)
-        in_use = self._store.list_devices_in_use(user_id, str(client.browser_digest))
+        in_use = self._store.list_devices_in_use(user_id, str(client.browser_digest), _SIGHTINGS)
         known = next((d for d, _ in in_use if d.browser_digest == client.browser_digest), None)
-        ended = self._make_room(user, known, [s for _, s in in_use if s is not None], now)
+        earlier = [session for _, session in in_use if session is not None]
+        tail = self._trail.read_tail(user_id, _TAIL)
+        suspicions = self._suspicions(client, earlier, tail.failures, now)
+        live = [session for session in earlier if session.ended_at is None]
+        ended = self._make_room(user, known, live, now)
         if ended:
             self._store.end(ended, now)
-        tail = self._trail.read_tail(user_id, _TAIL)
-        earlier = self._store.list_sightings(user_id, _SIGHTINGS)
         device = known or self._new_device(user_id, client, now)
         session, token = self._new_session(user_id, device, client, now)
         session.remembered = remembered
@@ -165,8 +167,8 @@ class Lifecycle:
         session.authenticated_at = authenticated_at
         session.expires_at = self._end_of_life(now, longest)
         self._insert(session, device, is_new=known is None, client=client, now=now)
-        suspicions = self._suspicions(client, earlier, tail.failures, now)
-        started = Started(session, device, known is None, not earlier, token, ended, suspicions)
+        is_first = not in_use and tail.has_only_failures
+        started = Started(session, device, known is None, is_first, token, ended, suspicions)
         self._record(user_id, _entries_of(started), client, now, tail)
         return started
 
@@ -179,20 +181,19 @@ class Lifecycle:
         new = Sighting(self._address(client), place, now)
         if is_within(client.address, ignored):  # asked here: of a hash nobody can tell
             new = Sighting(None, Place(), now)
-        seen = [self._sighting(row) for row in earlier if row.last_active_at is not None]
         return suspicion.reasons(
             new,
-            seen,
+            [self._sighting(session) for session in earlier],
             failures=failures,
             speed_limit_kmh=self._settings.travel_speed_limit,
             ignored_networks=ignored,
         )
 
-    def _sighting(self, row: Any) -> Sighting:
-        place = self._atlas.locate(row.last_ip_address)
+    def _sighting(self, session: Any) -> Sighting:
+        place = self._atlas.locate(session.last_ip_address)
         if place.country is None:  # hashed, or not kept: the row still knows the names
-            place = Place(row.country, row.city)
-        return Sighting(row.last_ip_address, place, row.last_active_at)
+            place = Place(session.country, session.city)
+        return Sighting(session.last_ip_address, place, session.last_active_at)
 
     def _make_room(
         self, user: Any, known: Any | None, live: Sequence[Any], now: datetime

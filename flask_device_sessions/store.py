@@ -366,41 +366,30 @@ class Store:
         )
         return list(self.session.execute(self._as_of_now(newest)))
 
-    def list_sightings(self, user_id: Any, limit: int) -> list[Any]:
-        """Return where and when the person's browsers were last active, the newest first.
+    def list_devices_in_use(
+        self, user_id: Any, browser_digest: str, recent: int
+    ) -> list[tuple[Any, Any]]:
+        """Return this browser's device, and those with a live browser session or a recent one.
 
-        Returns:
-            Rows of ``last_ip_address``, ``country``, ``city`` and ``last_active_at``; of
-            ``None`` for a device of which no session is left. None at all: no device is known.
-        """
-        device, session = self.models.device.__table__, self.models.session.__table__
-        seen = session.c.last_ip_address, session.c.country, session.c.city
-        is_there = sa.and_(session.c.device_id == device.c.id, session.c.user_id == user_id)
-        statement = (
-            sa.select(*seen, session.c.last_active_at)
-            .select_from(device.outerjoin(session, is_there))
-            .where(device.c.user_id == user_id)
-            .order_by(session.c.id.is_(None), session.c.last_active_at.desc())
-            .limit(limit)
-        )
-        return list(self.session.execute(statement))
-
-    def list_devices_in_use(self, user_id: Any, browser_digest: str) -> list[tuple[Any, Any]]:
-        """Return the devices that carry a live browser session, and this browser's in any case.
+        Args:
+            user_id: the person.
+            browser_digest: of this browser.
+            recent: how many of the newest sessions count as recent, ended ones too.
 
         Returns:
             Pairs of device and session; the session is ``None`` for a device without one.
         """
         device, session = self.models.device, self.models.session
-        is_live = sa.and_(
-            session.user_id == user_id,
-            session.ended_at.is_(None),
-            session.kind == "browser",
-            session.device_id == device.id,
+        is_theirs = sa.and_(session.user_id == user_id, session.kind == "browser")
+        # By its time-ordered id. Inside another SELECT, for MariaDB has no LIMIT in an IN.
+        newest = sa.select(session.id).where(is_theirs).order_by(session.id.desc()).limit(recent)
+        is_recent = session.id.in_(sa.select(newest.subquery().c.id))
+        is_meant = sa.and_(
+            is_theirs, session.device_id == device.id, session.ended_at.is_(None) | is_recent
         )
         statement = (
             sa.select(device, session)
-            .outerjoin(session, is_live)
+            .outerjoin(session, is_meant)
             .where(
                 device.user_id == user_id,
                 sa.or_(device.browser_digest == browser_digest, session.id.is_not(None)),

@@ -129,13 +129,18 @@ def logout() -> AnyResponse:
 def devices() -> Response:
     """List where the person is signed in, this device first; or another, for an admin."""
     user = _whose()
-    is_own = current_extension.id_of(user) == current_visit().user_id
+    owner_id = current_extension.id_of(user)
+    owner_name = None if owner_id == current_visit().user_id else _name_of(user, owner_id)
     sessions = current_extension.sessions_of(user)
     sessions.sort(key=lambda session: not session.is_current)
     ended = current_extension.recently_ended(user)
     current_extension.load_devices([*sessions, *ended])
-    owner_name = None if is_own else getattr(user, current_extension.settings.identifier_field)
     return page("devices", sessions=sessions, ended=ended, owner_name=owner_name)
+
+
+def _name_of(user: Any, user_id: Any) -> str:
+    """Return what a person signs in with, or for one who has no such name their key."""
+    return str(getattr(user, current_extension.settings.identifier_field) or user_id)
 
 
 def _whose() -> Any:

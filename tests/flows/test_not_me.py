@@ -15,6 +15,7 @@ from flask import Flask
 
 from flask_device_sessions import DeviceSessions, not_me_reported, session_ended
 from flask_device_sessions.errors import BadToken
+from flask_device_sessions.lifecycle import Lifecycle
 from flask_device_sessions.signing import Purpose
 from flask_device_sessions.store import Store
 from flask_device_sessions.testing import PIXEL, Browser, DeviceSessionFactory, listen_to
@@ -238,20 +239,23 @@ def test_the_second_of_two_at_once_finds_it_done(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Between the look and the lock another click was first: one report, and a clear page."""
-    link, find = _link(extension, ada), extension.find_reportable
+    link, report = _link(extension, ada), extension._state.lifecycle.report_not_me
     session = _session(extension, ada)
 
-    def find_and_be_late(signed: str) -> Any:
-        found = find(signed)
-        extension.revoke(session)
-        return found
+    def be_late(*args: Any) -> list[Any]:
+        thief.post("/logout")
+        return report(*args)
 
-    monkeypatch.setattr(extension, "find_reportable", find_and_be_late)
+    monkeypatch.setattr(Lifecycle, "report_not_me", lambda rules, *args: be_late(*args))
 
-    answer = reader.post(link)
+    with listen_to(not_me_reported) as heard:
+        answer = reader.post(link)
 
+    db.session.expire_all()
     assert answer.status_code == 410
+    assert session.end_reason == "logout"
     assert "not_me_reported" not in _actions(extension, ada)
+    assert heard == []
 
 
 def test_it_dies_with_the_person(
