@@ -756,7 +756,10 @@ class DeviceSessions:
                 self._after_commit(partial(tell, signals.not_me_reported, **facts))
             return len(ended)
 
-        return self._state.store.run(unit, commit=commit)
+        try:
+            return self._state.store.run(unit, commit=commit)
+        except NoSuchUser:
+            return 0  # deleted between the look and the lock, and out by that
 
     # -- Looking -------------------------------------------------------------------------------
 

@@ -493,8 +493,13 @@ class Store:
             return None
 
     def find_anybodys(self, model: type[Any], row_id: uuid.UUID) -> Any | None:
-        """Return the row with this id, whoever it belongs to."""
-        return self.session.scalars(sa.select(model).where(model.id == row_id)).first()
+        """Return the row with this id, whoever it belongs to; not that of a deleted person.
+
+        Where the database does not keep foreign keys, SQLite's default, their rows outlive them.
+        """
+        is_there = sa.exists().where(self.user_key == model.user_id)
+        statement = sa.select(model).where(model.id == row_id, is_there)
+        return self.session.scalars(statement).first()
 
     def find_owned(self, model: type[Any], user_id: Any, row_id: uuid.UUID) -> Any | None:
         """Return the row with this id if it is this person's."""

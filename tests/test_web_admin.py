@@ -164,6 +164,23 @@ def test_an_administrator_ends_anybodys_session(
     assert who(root) == ADMIN
 
 
+@pytest.mark.parametrize("kind", ["session", "device"])
+def test_what_a_deleted_person_left_is_not_found(
+    ada: User, laptop: Browser, root: Browser, extension: DeviceSessions, kind: str
+) -> None:
+    """Their page may still be open at the administrator's; not every database cleans up."""
+    sign_in(laptop)
+    [session] = extension.sessions_of(ada)
+    paths = {
+        "session": f"/devices/sessions/{session.id}/revoke",
+        "device": f"/devices/{session.device_id}/revoke",
+    }
+    db.session.execute(sa.delete(User).where(User.id == ada.id))
+    db.session.commit()
+
+    assert root.post(paths[kind]).status_code == 404
+
+
 def test_it_asks_for_the_password_first(
     ada: User, laptop: Browser, root: Browser, extension: DeviceSessions
 ) -> None:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import time_machine
 from flask import Flask
 
@@ -16,6 +17,7 @@ from flask_device_sessions import DeviceSessions, not_me_reported, session_ended
 from flask_device_sessions.errors import BadToken
 from flask_device_sessions.lifecycle import Lifecycle
 from flask_device_sessions.signing import Purpose
+from flask_device_sessions.store import Store
 from flask_device_sessions.testing import PIXEL, Browser, DeviceSessionFactory, listen_to
 from tests.support import User, add_user, db, make_app, sign_in, statements, who
 
@@ -59,6 +61,12 @@ def _token(extension: DeviceSessions, user: User, issuer: Any, name: str) -> uui
     db.session.commit()
     key: uuid.UUID = token.id
     return key
+
+
+def _delete(user: User) -> None:
+    """Delete a person behind the back of the ORM: what hangs on them is the database's affair."""
+    db.session.execute(sa.delete(User).where(User.id == user.id))
+    db.session.commit()
 
 
 def _actions(extension: DeviceSessions, user: User) -> list[str]:
@@ -248,6 +256,40 @@ def test_the_second_of_two_at_once_finds_it_done(
     assert session.end_reason == "logout"
     assert "not_me_reported" not in _actions(extension, ada)
     assert heard == []
+
+
+def test_it_dies_with_the_person(
+    ada: User, extension: DeviceSessions, thief: Browser, reader: Browser
+) -> None:
+    """Also where the database keeps the rows of a deleted person (ASVS V7.4.2)."""
+    link = _link(extension, ada)
+    _delete(ada)
+
+    answers = [reader.get(link), reader.post(link)]
+
+    assert [answer.status_code for answer in answers] == [410, 410]
+
+
+def test_the_person_may_go_between_the_look_and_the_lock(
+    ada: User,
+    extension: DeviceSessions,
+    thief: Browser,
+    reader: Browser,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A clear page, not an error."""
+    link, lock = _link(extension, ada), Store.lock_user
+
+    def lock_too_late(store: Store, user_id: Any) -> Any:
+        db.session.execute(sa.delete(User).where(User.id == user_id))
+        return lock(store, user_id)
+
+    monkeypatch.setattr(Store, "lock_user", lock_too_late)
+
+    answer = reader.post(link)
+
+    assert answer.status_code == 410
+    assert "That sign-in is over already" in answer.text
 
 
 @pytest.mark.parametrize("how", ["logout", "replaced", "idle", "purged"])
