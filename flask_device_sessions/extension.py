@@ -712,7 +712,11 @@ class DeviceSessions:
         return self.signatures.dump(Purpose.NOT_ME, {"session": str(session_id)})
 
     def find_reportable(self, signed: str) -> Any | None:
-        """Return the session that :meth:`not_me_text` was made for; ``None`` when it is over.
+        """Return the session that :meth:`not_me_text` was made for.
+
+        Returns:
+            ``None`` when it is over and nobody is signed in on its device: signing out and in
+            again does not take the link out of its owner's hands.
 
         Raises:
             BadToken: forged, made for another purpose, or older than seven days.
@@ -720,15 +724,21 @@ class DeviceSessions:
         """
         facts = self.signatures.load(Purpose.NOT_ME, signed, max_age=_NOT_ME_AGE)
         rows, session_id = self._state.store, uuid.UUID(facts["session"])
-        session = rows.run(
-            lambda: rows.find_anybodys(rows.models.session, session_id), commit=False
-        )
-        return session if session is not None and session.is_active else None
+
+        def unit() -> Any | None:
+            session = rows.find_anybodys(rows.models.session, session_id)
+            if session is None:
+                return None
+            live = rows.list_live(session.user_id, *self._live_bounds())
+            is_in = any(lifecycle.is_same_device(one, session) for one in live)
+            return session if is_in else None
+
+        return rows.run(unit, commit=False)
 
     def report_not_me(self, signed: str, *, commit: bool = True) -> int:
         """End a session that its owner says was not theirs, and all that hangs on it.
 
-        That is every live session on the same device, and every token issued in one of them.
+        That is every live session on the same device, and every token ever issued there.
         The device is forgotten. After the commit, ``not_me_reported`` is sent.
 
         Args:
@@ -746,10 +756,10 @@ class DeviceSessions:
         if session is None:
             return 0
         client, now = self._caller()
-        session_id, user_id, user = session.id, session.user_id, session.user
+        user_id, user = session.user_id, session.user
 
         def unit() -> int:
-            ended = self._state.lifecycle.report_not_me(user_id, session_id, client, now)
+            ended = self._state.lifecycle.report_not_me(user_id, session, client, now)
             self._announce_ends(dict.fromkeys(ended, "not_me"))
             if ended:
                 facts = {"session": ended[0], "user": user}

@@ -590,27 +590,28 @@ class Lifecycle:
         return ended, token
 
     def report_not_me(
-        self, user_id: Any, session_id: uuid.UUID, client: Client, now: datetime
+        self, user_id: Any, reported: Any, client: Client, now: datetime
     ) -> list[Any]:
-        """Act on a person's word that a sign-in was not theirs, while it lives.
+        """Act on a person's word that a sign-in was not theirs, while its device is signed in.
 
-        It ends with all that hangs on it: the other sessions on its device, and the tokens that
-        were issued in any of these. The device is forgotten, so that its next sign-in is news.
+        That ends with all that hangs on it: every session on the device, and the tokens that were
+        issued in any one there ever was. The device is forgotten: its next sign-in is news.
 
         Args:
             user_id: the person.
-            session_id: the sign-in.
+            reported: the sign-in; it may be over, and the thief have signed in there again.
             client: who says so.
             now: when.
 
         Returns:
-            The sessions that ended, the reported one first; none when it was over before.
+            The sessions that ended, a browser's first; none when all was over before.
         """
         live = self._lock_live(user_id)
-        reported = next((session for session in live if session.id == session_id), None)
-        if reported is None or self._time_is_up(reported, now):
+        here = [session for session in live if is_same_device(session, reported)]
+        if all(self._time_is_up(session, now) for session in here):
             return []
-        ending = _all_that_hangs_on(reported, live)
+        issuers = self._store.list_session_ids(user_id, reported.device_id) | {reported.id}
+        ending = here + _tokens_of(issuers, [session for session in live if session not in here])
         self._store.end(dict.fromkeys(ending, "not_me"), now)
         entries = [Entry("not_me_reported", reported)]
         entries += [_ended(session, "not_me") for session in ending]
@@ -668,17 +669,19 @@ class Lifecycle:
         return stored_form(address, self._settings.ip_storage, self._address_key)
 
 
-def _all_that_hangs_on(reported: Any, live: Sequence[Any]) -> list[Any]:
-    """Return a session, those on its device, and the tokens issued in any of them, in order."""
-    device_id = reported.device_id
-    here = [s for s in live if s.device_id is not None and s.device_id == device_id]
-    ending = [reported, *(session for session in here if session is not reported)]
-    ids = {session.id for session in ending}
+def is_same_device(session: Any, reported: Any) -> bool:
+    """Whether a session is the reported one, or on its device."""
+    on_device = session.device_id is not None and session.device_id == reported.device_id
+    return on_device or session.id == reported.id
+
+
+def _tokens_of(issuers: set[uuid.UUID], live: Sequence[Any]) -> list[Any]:
+    """Return the tokens that these sessions issued, and those that such tokens issued."""
+    tokens = []
     for session in sorted(live, key=lambda session: session.created_at):
-        if session.issuer_id in ids and session.id not in ids:  # a token may issue tokens, too
-            ids.add(session.id)
-            ending.append(session)
-    return ending
+        if session.issuer_id in issuers | {token.id for token in tokens}:
+            tokens.append(session)
+    return tokens
 
 
 def _later(now: datetime, span: timedelta | None) -> datetime | None:

@@ -452,6 +452,14 @@ class Store:
         for name, value in values.items():
             set_committed_value(row, name, value)
 
+    def list_session_ids(self, user_id: Any, device_id: uuid.UUID | None) -> set[uuid.UUID]:
+        """Return the ids of the sessions that the person ever had on a device, and has still."""
+        session = self.models.session
+        on_it = sa.select(session.id).where(
+            session.user_id == user_id, session.device_id == device_id
+        )
+        return set(self.session.scalars(on_it))
+
     def delete_device(self, device_id: uuid.UUID) -> None:
         """Delete a device; the sessions on it keep its id, which leads nowhere then."""
         device = self.models.device
