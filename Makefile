@@ -12,7 +12,7 @@ CATALOGUES = $(BIN)/python -c 'import setuptools; setuptools.setup()' -q
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check services docs bench test-matrix messages clean
+.PHONY: help demo test check services docs bench test-matrix seeded-bugs mutants messages clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -42,6 +42,12 @@ bench: $(VENV)/.dev ## The benchmarks
 
 test-matrix: $(VENV)/.dev services ## The tests on each other Python found, and on the lowest versions supported
 	WORKERS=$(WORKERS) tools/matrix.sh $(BIN)/python $(ARGS)
+
+seeded-bugs: $(VENV)/.dev ## Put bugs in on purpose, one at a time: the tests must find each
+	WORKERS=$(WORKERS) $(BIN)/python -m tools.seeded_bugs $(ARGS)
+
+mutants: $(VENV)/.dev ## Change the modules that matter, one place at a time: 90 % must be noticed
+	WORKERS=$(WORKERS) $(BIN)/python -m tools.mutants $(ARGS)
 
 messages: $(VENV)/.dev ## Message catalogues: extract, merge into each language, compile
 	$(CATALOGUES) extract_messages

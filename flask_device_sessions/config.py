@@ -76,6 +76,7 @@ _LIMIT = _Kind(
     "an int of at least 1, or a callable that takes the user",
     lambda value: callable(value) or (type(value) is int and value >= 1),
 )
+_CALLABLE = _Kind("a callable that takes the user", callable)
 _USER_MODEL = _Kind(
     "a model class or its name", lambda value: isinstance(value, (str, type)) and value != ""
 )
@@ -250,6 +251,11 @@ class Settings:
         "Networks that say nothing about where a person is, such as an office's VPN; for "
         "suspicious_login.",
     )
+    admin: Callable[[Any], bool] | None = _setting(
+        None,
+        _optional(_CALLABLE),
+        "Callable of the user: who may see and end other people's sessions; None is nobody.",
+    )
     audit_key: str | bytes | Sequence[str | bytes] | None = _secret(
         None,
         _optional(_KEYS),
@@ -366,7 +372,6 @@ NOT_YET: dict[str, str] = {
     PREFIX + "API_URL_PREFIX": "the JSON API comes in a later version",
     PREFIX + "TOKEN_PREFIX": "bearer tokens come in a later version",
     PREFIX + "TOKEN_LIFETIME": "bearer tokens come in a later version",
-    PREFIX + "ADMIN": "administration comes in a later version",
 }
 
 

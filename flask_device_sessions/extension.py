@@ -34,11 +34,11 @@ from .errors import ConfigError, DeviceSessionsError, NoSuchUser, StoreUnavailab
 from .faults import STORE_FAULTS
 from .logs import Throttled
 from .models import NAME_LENGTH
-from .notifications import Mailer
+from .notifications import Mailer, path_of
 from .parts import Parts, assemble, tell
 from .proxies import EXTENSION, current_user
 from .retention import Counts, Purged
-from .signing import Signatures
+from .signing import Purpose, Signatures
 from .text import clean
 from .tokens import SessionToken, digest_of, new_browser_id
 from .transport import COOKIE_AGE
@@ -60,6 +60,9 @@ def _ignore(number: int) -> None:
 
 #: How often a session's move to one network, and the use of one that has ended, is recorded.
 _REPEAT_INTERVAL = timedelta(hours=1)
+
+#: How long the link "It wasn't me" of a mail works, in seconds: a week, for those on holiday.
+_NOT_ME_AGE = 7 * 24 * 60 * 60
 
 
 class DeviceSessions:
@@ -529,10 +532,15 @@ class DeviceSessions:
             raise ValueError(f"reason must be one of {', '.join(models.END_REASONS)}.")
         return self._end(session.user_id, reason, self._is(session.id), commit=commit)
 
-    def revoke_device(self, device: Any, *, commit: bool = True) -> int:
-        """End every session on a device; returns how many ended."""
+    def revoke_device(self, device: Any, *, reason: str = "revoked", commit: bool = True) -> int:
+        """End every session on a device; returns how many ended.
+
+        Args:
+            device: any ``DeviceSessionDevice``.
+            reason: one of :data:`~flask_device_sessions.END_REASONS`.
+        """
         on_device = self.session_model.device_id == device.id
-        return self._end(device.user_id, "revoked", on_device, commit=commit)
+        return self._end(device.user_id, reason, on_device, commit=commit)
 
     def revoke_others(self, user: Any = None, *, commit: bool = True) -> int:
         """End all sessions of a person except the current one; returns how many ended.
@@ -575,6 +583,66 @@ class DeviceSessions:
             return self._end(user_id, "admin", commit=commit)
         except NoSuchUser:
             return 0  # deleted, and out by that; the others must not stay in for it
+
+    # -- "This wasn't me" ----------------------------------------------------------------------
+
+    def not_me_text(self, session: Any) -> str:
+        """Return the signed text that lets its holder end this session, and do no more.
+
+        It is for a link in a mail to the session's owner. It works once, for seven days, while
+        the session lives.
+        """
+        return self._sign_not_me(session.id)
+
+    def _sign_not_me(self, session_id: uuid.UUID) -> str:
+        return self.signatures.dump(Purpose.NOT_ME, {"session": str(session_id)})
+
+    def find_reportable(self, signed: str) -> Any | None:
+        """Return the session that :meth:`not_me_text` was made for; ``None`` when it is over.
+
+        Raises:
+            BadToken: forged, made for another purpose, or older than seven days.
+            StoreUnavailable: the database did not answer.
+        """
+        facts = self.signatures.load(Purpose.NOT_ME, signed, max_age=_NOT_ME_AGE)
+        rows, session_id = self._state.store, uuid.UUID(facts["session"])
+        session = rows.run(
+            lambda: rows.find_anybodys(rows.models.session, session_id), commit=False
+        )
+        return session if session is not None and session.is_active else None
+
+    def report_not_me(self, signed: str, *, commit: bool = True) -> int:
+        """End a session that its owner says was not theirs, and all that hangs on it.
+
+        That is every live session on the same device, and every token issued in one of them.
+        The device is forgotten. After the commit, ``not_me_reported`` is sent.
+
+        Args:
+            signed: what :meth:`not_me_text` gave.
+            commit: commit ``db.session``.
+
+        Returns:
+            How many sessions ended; 0 when it was over already.
+
+        Raises:
+            BadToken: forged, made for another purpose, or older than seven days.
+            StoreUnavailable: the database refused; nothing was changed.
+        """
+        session = self.find_reportable(signed)
+        if session is None:
+            return 0
+        client, now = self._caller()
+        session_id, user_id, user = session.id, session.user_id, session.user
+
+        def unit() -> int:
+            ended = self._state.lifecycle.report_not_me(user_id, session_id, client, now)
+            self._announce_ends(dict.fromkeys(ended, "not_me"))
+            if ended:
+                facts = {"session": ended[0], "user": user}
+                self._after_commit(partial(tell, signals.not_me_reported, **facts))
+            return len(ended)
+
+        return self._state.store.run(unit, commit=commit)
 
     # -- Looking -------------------------------------------------------------------------------
 
@@ -630,6 +698,27 @@ class DeviceSessions:
         """Return a person's audit events, newest first."""
         return self._state.store.list_events(self._state.store.id_of(user))
 
+    def events_slice(
+        self,
+        user: Any,
+        *,
+        actions: Sequence[str] = (),
+        hidden: Sequence[str] = (),
+        limit: int,
+        offset: int = 0,
+    ) -> list[Any]:
+        """Return some of a person's audit events, newest first.
+
+        Args:
+            user: the person.
+            actions: only these; none given: all.
+            hidden: but not these.
+            limit: how many.
+            offset: how many newer ones are skipped.
+        """
+        rows = self._state.store
+        return rows.list_events_slice(rows.id_of(user), actions, hidden, limit, offset)
+
     def verify_audit(
         self,
         user: Any = None,
@@ -672,6 +761,48 @@ class DeviceSessions:
         """Return the person's device with this id; another's is ``None`` like an unknown one."""
         rows = self._state.store
         return rows.find_owned(rows.models.device, rows.id_of(user), device_id)
+
+    # -- Other people's ------------------------------------------------------------------------
+
+    def is_admin(self, user: Any) -> bool:
+        """Whether ``ADMIN`` lets this user see and end other people's sessions."""
+        decide = self.settings.admin
+        return decide is not None and bool(decide(_unwrap(user)))
+
+    def find_endable_session(self, user: Any, session_id: uuid.UUID) -> Any | None:
+        """Return the session with this id if ``user`` may end it: their own; an admin's, any."""
+        return self._find_endable(self.session_model, user, session_id)
+
+    def find_endable_device(self, user: Any, device_id: uuid.UUID) -> Any | None:
+        """Return the device with this id if ``user`` may sign it out: as with sessions."""
+        return self._find_endable(self.device_model, user, device_id)
+
+    def _find_endable(self, model: type[Any], user: Any, row_id: uuid.UUID) -> Any | None:
+        rows = self._state.store
+        if self.is_admin(user):
+            return rows.find_anybodys(model, row_id)
+        return rows.find_owned(model, rows.id_of(user), row_id)
+
+    def note_foreign_id(self, kind: str, row_id: uuid.UUID) -> None:
+        """Record that the person who is signed in tried an id that is not theirs.
+
+        Once a minute and person: whoever tries many must not fill the table. Nobody looks
+        whether somebody else's row has the id, so both cost the same.
+
+        Args:
+            kind: ``"session"`` or ``"device"``.
+            row_id: what was tried.
+        """
+        visit, state = self.visit(), self._state
+        if visit.user_id is None or not state.foreign_ids.is_due(visit.user_id):
+            return
+        detail = {"kind": kind, "id": str(row_id)}
+        entry = Entry("foreign_id_tried", visit.session, detail=detail)
+        note = partial(state.lifecycle.note, visit.user_id, entry, visit.client, visit.now)
+        try:
+            state.store.run(note)
+        except (StoreUnavailable, NoSuchUser) as error:
+            _touch_warning.warning("The use of a foreign id could not be noted: %s", error)
 
     def rename_device(self, device: Any, name: str, *, commit: bool = True) -> None:
         """Give a device the person's own name; an empty one takes it away.
@@ -934,12 +1065,14 @@ class DeviceSessions:
         self._after_commit(announce)
 
     def _mail_about(self, started: lifecycle.Started, user: Any) -> None:
-        notifier = self._state.notifier
+        notifier, session = self._state.notifier, started.session
+        signed = self._sign_not_me(started.token.id)
+        link = path_of("device_sessions.not_me", signed=signed)
         if started.suspicions:
             reasons = [messages.why_suspicious(reason) for reason in started.suspicions]
-            notifier.suspicious(user, started.session, reasons)
+            notifier.suspicious(user, session, reasons, not_me_path=link)
         elif self.settings.notify_new_device and started.is_news:
-            notifier.new_device(user, started.session)
+            notifier.new_device(user, session, not_me_path=link)
 
     def _announce_ends(self, ended: dict[Any, str]) -> None:
         for session, reason in ended.items():

@@ -6,6 +6,7 @@ inside a unit of the store. No Flask here: what a rule decides is carried out el
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -150,13 +151,15 @@ class Lifecycle:
         """
         user_id = self._store.id_of(user)
         self._store.lock_user(user_id)
-        in_use = self._store.list_devices_in_use(user_id, str(client.browser_digest))
+        in_use = self._store.list_devices_in_use(user_id, str(client.browser_digest), _SIGHTINGS)
         known = next((d for d, _ in in_use if d.browser_digest == client.browser_digest), None)
-        ended = self._make_room(user, known, [s for _, s in in_use if s is not None], now)
+        earlier = [session for _, session in in_use if session is not None]
+        tail = self._trail.read_tail(user_id, _TAIL)
+        suspicions = self._suspicions(client, earlier, tail.failures, now)
+        live = [session for session in earlier if session.ended_at is None]
+        ended = self._make_room(user, known, live, now)
         if ended:
             self._store.end(ended, now)
-        tail = self._trail.read_tail(user_id, _TAIL)
-        earlier = self._store.list_sightings(user_id, _SIGHTINGS)
         device = known or self._new_device(user_id, client, now)
         session, token = self._new_session(user_id, device, client, now)
         session.remembered = remembered
@@ -164,8 +167,8 @@ class Lifecycle:
         session.authenticated_at = authenticated_at
         session.expires_at = self._end_of_life(now, longest)
         self._insert(session, device, is_new=known is None, client=client, now=now)
-        suspicions = self._suspicions(client, earlier, tail.failures, now)
-        started = Started(session, device, known is None, not earlier, token, ended, suspicions)
+        is_first = not in_use and tail.has_only_failures
+        started = Started(session, device, known is None, is_first, token, ended, suspicions)
         self._record(user_id, _entries_of(started), client, now, tail)
         return started
 
@@ -178,20 +181,19 @@ class Lifecycle:
         new = Sighting(self._address(client), place, now)
         if is_within(client.address, ignored):  # asked here: of a hash nobody can tell
             new = Sighting(None, Place(), now)
-        seen = [self._sighting(row) for row in earlier if row.last_active_at is not None]
         return suspicion.reasons(
             new,
-            seen,
+            [self._sighting(session) for session in earlier],
             failures=failures,
             speed_limit_kmh=self._settings.travel_speed_limit,
             ignored_networks=ignored,
         )
 
-    def _sighting(self, row: Any) -> Sighting:
-        place = self._atlas.locate(row.last_ip_address)
+    def _sighting(self, session: Any) -> Sighting:
+        place = self._atlas.locate(session.last_ip_address)
         if place.country is None:  # hashed, or not kept: the row still knows the names
-            place = Place(row.country, row.city)
-        return Sighting(row.last_ip_address, place, row.last_active_at)
+            place = Place(session.country, session.city)
+        return Sighting(session.last_ip_address, place, session.last_active_at)
 
     def _make_room(
         self, user: Any, known: Any | None, live: Sequence[Any], now: datetime
@@ -467,6 +469,37 @@ class Lifecycle:
         self._record(user_id, [Entry("password_changed", current)], client, now)
         return ended, token
 
+    def report_not_me(
+        self, user_id: Any, session_id: uuid.UUID, client: Client, now: datetime
+    ) -> list[Any]:
+        """Act on a person's word that a sign-in was not theirs, while it lives.
+
+        It ends with all that hangs on it: the other sessions on its device, and the tokens that
+        were issued in any of these. The device is forgotten, so that its next sign-in is news.
+
+        Args:
+            user_id: the person.
+            session_id: the sign-in.
+            client: who says so.
+            now: when.
+
+        Returns:
+            The sessions that ended, the reported one first; none when it was over before.
+        """
+        live = self._lock_live(user_id)
+        reported = next((session for session in live if session.id == session_id), None)
+        if reported is None or self._time_is_up(reported, now):
+            return []
+        ending = _all_that_hangs_on(reported, live)
+        self._store.end(dict.fromkeys(ending, "not_me"), now)
+        entries = [Entry("not_me_reported", reported)]
+        entries += [_ended(session, "not_me") for session in ending]
+        if reported.device_id is not None:
+            self._store.delete_device(reported.device_id)
+            entries.append(Entry("device_forgotten", reported))
+        self._record(user_id, entries, client, now)
+        return ending
+
     # -- What happens beside ---------------------------------------------------------------------
 
     def note(self, user_id: Any, entry: Entry, client: Client, now: datetime) -> None:
@@ -513,6 +546,19 @@ class Lifecycle:
     def stored_address(self, address: str | None) -> str | None:
         """Return what ``IP_STORAGE`` lets the database keep of an address."""
         return stored_form(address, self._settings.ip_storage, self._address_key)
+
+
+def _all_that_hangs_on(reported: Any, live: Sequence[Any]) -> list[Any]:
+    """Return a session, those on its device, and the tokens issued in any of them, in order."""
+    device_id = reported.device_id
+    here = [s for s in live if s.device_id is not None and s.device_id == device_id]
+    ending = [reported, *(session for session in here if session is not reported)]
+    ids = {session.id for session in ending}
+    for session in sorted(live, key=lambda session: session.created_at):
+        if session.issuer_id in ids and session.id not in ids:  # a token may issue tokens, too
+            ids.add(session.id)
+            ending.append(session)
+    return ending
 
 
 def _ended(session: Any, reason: str) -> Entry:

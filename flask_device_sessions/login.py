@@ -68,6 +68,7 @@ def ensure_joined(app: Flask) -> None:
     manager: Any = app.login_manager  # type: ignore[attr-defined]
     if "_load_user" not in vars(manager):
         manager._load_user = _loader_of(manager)
+        manager.unauthorized = _refuser_of(manager)
         if LOGIN_ENDPOINT in app.view_functions:
             manager.login_view = manager.login_view or LOGIN_ENDPOINT
             manager.refresh_view = manager.refresh_view or CONFIRM_ENDPOINT
@@ -99,6 +100,28 @@ def _loader_of(manager: LoginManager) -> Any:
         manager._update_request_context_with_user(user)
 
     return load_user
+
+
+def _refuser_of(manager: LoginManager) -> Any:
+    """Return what replaces this manager's ``unauthorized``: a reason says more than a request."""
+    original: Any = manager.unauthorized
+
+    def unauthorized() -> Any:
+        answer = original()
+        is_ours = EXTENSION in current_app.extensions
+        if is_ours and manager.login_message and current_extension.why_signed_out():
+            _take_back(manager)
+        return answer
+
+    return unauthorized
+
+
+def _take_back(manager: Any) -> None:
+    """Take back the LoginManager's "Please sign in …", the last message if it said one."""
+    general = (manager.localize_callback or str)(manager.login_message)
+    messages = flask_session.get("_flashes", [])
+    if messages and str(messages[-1][1]) == str(general):
+        flask_session["_flashes"] = messages[:-1]
 
 
 def follow_freshness(is_fresh: bool) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from blinker import Signal
@@ -11,6 +12,7 @@ from flask import Flask, current_app
 from . import login, models, store
 from .accounts import Accounts
 from .audit import Trail
+from .bounds import OncePer
 from .config import PREFIX, Settings, key_list
 from .errors import ConfigError
 from .housekeeping import Housekeeping
@@ -37,6 +39,7 @@ class Parts:
     notifier: Notifier
     audit_keys: list[bytes]
     housekeeping: Housekeeping
+    foreign_ids: OncePer = field(default_factory=lambda: OncePer(timedelta(minutes=1)))
 
 
 def assemble(app: Flask, given: dict[str, Any]) -> Parts:

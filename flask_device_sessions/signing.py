@@ -37,6 +37,7 @@ class Purpose(str, Enum):
     AUDIT = "audit-chain"
     ADDRESS = "address-hash"
     THROTTLE = "login-throttle"
+    NOT_ME = "not-me-link"
 
 
 class Signatures:

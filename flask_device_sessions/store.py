@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.orm import make_transient_to_detached, scoped_session
+from sqlalchemy.orm import Session, make_transient_to_detached, scoped_session
 from sqlalchemy.orm.attributes import instance_dict, set_committed_value
 
 from . import transactions
@@ -59,7 +59,7 @@ class Found:
 
     def session(self) -> Any:
         """Return the row as an object of the session model, in the app's database session."""
-        session = self._store.adopt(self._store.models.session, self._row, offset=0)
+        session = self._store.adopt_session(self._row)
         for name, value in self._notes.items():
             set_committed_value(session, name, value)
         if self._store.user_columns is not None:
@@ -70,8 +70,43 @@ class Found:
         """Return the user object, in the app's database session; ``None`` if deleted since."""
         if self._store.user_columns is None:
             return self._store.session.get(self._store.models.user, self.user_id)
-        offset = len(self._store.session_columns)
-        return self._store.adopt(self._store.models.user, self._row, offset)
+        return self._store.adopt_user(self._row)
+
+
+class _Shape:
+    """How a row of a model's one table becomes an object; worked out once.
+
+    Args:
+        model: the class.
+        offset: where its columns begin in the rows that will come.
+    """
+
+    def __init__(self, model: type[Any], offset: int) -> None:
+        self._mapper = sa.inspect(model)
+        names = [prop.key for prop in self._mapper.column_attrs]
+        key = [self._mapper.get_property_by_column(c).key for c in self._mapper.primary_key]
+        self._key_places = [offset + names.index(name) for name in key]
+        self._names, self._slice = names, slice(offset, offset + len(names))
+
+    def adopt(self, session: Session, row: sa.Row[Any]) -> Any:
+        """Return a persistent object for a row that was read beside the app's session.
+
+        One that the app's session already holds wins, for it may carry changes; what a commit
+        has expired on it is filled in.
+        """
+        values = dict(zip(self._names, row[self._slice], strict=True))
+        primary_key = [row[place] for place in self._key_places]
+        key = self._mapper.identity_key_from_primary_key(primary_key)
+        held = session.identity_map.get(key)
+        if held is not None:
+            for name in sa.inspect(held).unloaded & values.keys():
+                set_committed_value(held, name, values[name])
+            return held
+        instance = self._mapper.class_manager.new_instance()
+        instance_dict(instance).update(values)
+        make_transient_to_detached(instance)
+        session.add(instance)
+        return instance
 
 
 class Store:
@@ -87,6 +122,9 @@ class Store:
         self.models = models
         self.session_columns = _positions(models.session)
         self.user_columns = _positions(models.user) if _is_simple(models.user) else None
+        self._session_shape = _Shape(models.session, 0)
+        self._user_shape = _Shape(models.user, len(self.session_columns))
+        self._readers: WeakKeyDictionary[sa.Engine, sa.Engine] = WeakKeyDictionary()
         self.user_key = primary_key_of(models.user)
         self.user_key_name = sa.inspect(models.user).get_property_by_column(self.user_key).key
         self._find = self._prepare_find()
@@ -146,7 +184,7 @@ class Store:
         One guarded statement that cannot bring an ended session back nor move time backwards,
         and that gives way instead of waiting for a lock.
         """
-        if transactions.has_connection(self.session()):
+        if self._has_connection:
             self.roll_back()  # a second connection could deadlock with a pool of one
         table = self.models.session.__table__
         live = sa.and_(table.c.id == session_id, table.c.ended_at.is_(None), condition)
@@ -161,7 +199,12 @@ class Store:
     @property
     def is_clean(self) -> bool:
         """Whether the app has nothing unsaved in its database session right now."""
-        return transactions.is_clean(self.session())
+        return not self.session.registry.has() or transactions.is_clean(self.session())
+
+    @property
+    def _has_connection(self) -> bool:
+        """Whether the app's database session, if it has begun one, holds a connection."""
+        return self.session.registry.has() and transactions.has_connection(self.session())
 
     @property
     def engine(self) -> sa.Engine:
@@ -169,28 +212,13 @@ class Store:
         bind = self.session().get_bind(mapper=self.models.session)
         return bind if isinstance(bind, sa.Engine) else bind.engine
 
-    def adopt(self, model: type[Any], row: sa.Row[Any], offset: int) -> Any:
-        """Return a persistent object for a row that was read beside the app's session.
+    def adopt_session(self, row: sa.Row[Any]) -> Any:
+        """Return the session object of a row of :meth:`find`, in the app's database session."""
+        return self._session_shape.adopt(self.session(), row)
 
-        One that the app's session already holds wins, for it may carry changes; what a commit
-        has expired on it is filled in.
-        """
-        columns = _positions(model)
-        values = {name: row[offset + position] for name, position in columns.items()}
-        mapper = sa.inspect(model)
-        key = mapper.identity_key_from_primary_key(
-            [values[mapper.get_property_by_column(column).key] for column in mapper.primary_key]
-        )
-        held = self.session().identity_map.get(key)
-        if held is not None:
-            for name in sa.inspect(held).unloaded & values.keys():
-                set_committed_value(held, name, values[name])
-            return held
-        instance = mapper.class_manager.new_instance()
-        instance_dict(instance).update(values)
-        make_transient_to_detached(instance)
-        self.session.add(instance)
-        return instance
+    def adopt_user(self, row: sa.Row[Any]) -> Any:
+        """Return the user object of a row of :meth:`find`, in the app's database session."""
+        return self._user_shape.adopt(self.session(), row)
 
     def _prepare_find(self) -> sa.Select[Any]:
         """Write the SELECT of every request once: building it costs more than running it."""
@@ -207,13 +235,21 @@ class Store:
 
     def _read(self, statement: sa.Select[Any], values: dict[str, Any]) -> sa.Row[Any] | None:
         """Run a SELECT of one row on a short connection, or on the one the app holds."""
-        session = self.session()
-        if transactions.has_connection(session):
+        if self._has_connection:
             # A second connection could deadlock with a pool of one.
-            held: sa.Connection = session.connection()
+            held: sa.Connection = self.session.connection()
             return held.execute(statement, values).first()
-        with _for_reading(self.engine).connect() as connection:
+        with self._reader().connect() as connection:
             return connection.execute(statement, values).first()
+
+    def _reader(self) -> sa.Engine:
+        """Return the engine without BEGIN and ROLLBACK around a lone SELECT, where that saves."""
+        engine = self.engine
+        if engine.dialect.name != "postgresql":
+            return engine
+        if engine not in self._readers:
+            self._readers[engine] = engine.execution_options(isolation_level="AUTOCOMMIT")
+        return self._readers[engine]
 
     def _find_again(self, session_id: uuid.UUID) -> sa.Row[Any] | None:
         try:
@@ -330,41 +366,30 @@ class Store:
         )
         return list(self.session.execute(self._as_of_now(newest)))
 
-    def list_sightings(self, user_id: Any, limit: int) -> list[Any]:
-        """Return where and when the person's browsers were last active, the newest first.
+    def list_devices_in_use(
+        self, user_id: Any, browser_digest: str, recent: int
+    ) -> list[tuple[Any, Any]]:
+        """Return this browser's device, and those with a live browser session or a recent one.
 
-        Returns:
-            Rows of ``last_ip_address``, ``country``, ``city`` and ``last_active_at``; of
-            ``None`` for a device of which no session is left. None at all: no device is known.
-        """
-        device, session = self.models.device.__table__, self.models.session.__table__
-        seen = session.c.last_ip_address, session.c.country, session.c.city
-        is_there = sa.and_(session.c.device_id == device.c.id, session.c.user_id == user_id)
-        statement = (
-            sa.select(*seen, session.c.last_active_at)
-            .select_from(device.outerjoin(session, is_there))
-            .where(device.c.user_id == user_id)
-            .order_by(session.c.id.is_(None), session.c.last_active_at.desc())
-            .limit(limit)
-        )
-        return list(self.session.execute(statement))
-
-    def list_devices_in_use(self, user_id: Any, browser_digest: str) -> list[tuple[Any, Any]]:
-        """Return the devices that carry a live browser session, and this browser's in any case.
+        Args:
+            user_id: the person.
+            browser_digest: of this browser.
+            recent: how many of the newest sessions count as recent, ended ones too.
 
         Returns:
             Pairs of device and session; the session is ``None`` for a device without one.
         """
         device, session = self.models.device, self.models.session
-        is_live = sa.and_(
-            session.user_id == user_id,
-            session.ended_at.is_(None),
-            session.kind == "browser",
-            session.device_id == device.id,
+        is_theirs = sa.and_(session.user_id == user_id, session.kind == "browser")
+        # By its time-ordered id. Inside another SELECT, for MariaDB has no LIMIT in an IN.
+        newest = sa.select(session.id).where(is_theirs).order_by(session.id.desc()).limit(recent)
+        is_recent = session.id.in_(sa.select(newest.subquery().c.id))
+        is_meant = sa.and_(
+            is_theirs, session.device_id == device.id, session.ended_at.is_(None) | is_recent
         )
         statement = (
             sa.select(device, session)
-            .outerjoin(session, is_live)
+            .outerjoin(session, is_meant)
             .where(
                 device.user_id == user_id,
                 sa.or_(device.browser_digest == browser_digest, session.id.is_not(None)),
@@ -427,6 +452,11 @@ class Store:
         for name, value in values.items():
             set_committed_value(row, name, value)
 
+    def delete_device(self, device_id: uuid.UUID) -> None:
+        """Delete a device; the sessions on it keep its id, which leads nowhere then."""
+        device = self.models.device
+        self.session.execute(sa.delete(device).where(device.id == device_id))
+
     # -- Look-ups for pages and verbs ------------------------------------------------------
 
     def find_accounts(self, field: str, identifier: str) -> tuple[Any | None, Any | None]:
@@ -461,6 +491,10 @@ class Store:
             return self.session.get(self.models.user, user_id)
         except (ValueError, OverflowError):  # not such a key, or larger than any on SQLite
             return None
+
+    def find_anybodys(self, model: type[Any], row_id: uuid.UUID) -> Any | None:
+        """Return the row with this id, whoever it belongs to."""
+        return self.session.scalars(sa.select(model).where(model.id == row_id)).first()
 
     def find_owned(self, model: type[Any], user_id: Any, row_id: uuid.UUID) -> Any | None:
         """Return the row with this id if it is this person's."""
@@ -520,6 +554,30 @@ class Store:
         event = self.models.event
         statement = sa.select(event).where(event.user_id == user_id)
         newest_first = statement.order_by(event.sequence.desc()).limit(limit)
+        return list(self.session.scalars(newest_first))
+
+    def list_events_slice(
+        self,
+        user_id: Any,
+        actions: Sequence[str],
+        hidden: Sequence[str],
+        limit: int,
+        offset: int,
+    ) -> list[Any]:
+        """Return some of the person's audit events, newest first.
+
+        Args:
+            user_id: whose.
+            actions: only these; none given: all.
+            hidden: but not these.
+            limit: how many.
+            offset: how many newer ones are skipped.
+        """
+        event = self.models.event
+        statement = sa.select(event).where(event.user_id == user_id, event.action.not_in(hidden))
+        if actions:
+            statement = statement.where(event.action.in_(actions))
+        newest_first = statement.order_by(event.sequence.desc()).limit(limit).offset(offset)
         return list(self.session.scalars(newest_first))
 
     def list_all_events(self, limit: int) -> list[Any]:
@@ -592,13 +650,6 @@ def _is_simple(model: type[Any]) -> bool:
     is_one_table = not mapper.inherits and mapper.polymorphic_on is None
     are_columns = all(isinstance(p.columns[0], sa.Column) for p in mapper.column_attrs)
     return is_one_table and are_columns and not mapper.class_manager.dispatch.load
-
-
-def _for_reading(engine: sa.Engine) -> sa.Engine:
-    """Return the engine without BEGIN and ROLLBACK around a lone SELECT, where that saves."""
-    if engine.dialect.name != "postgresql":
-        return engine
-    return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 @contextmanager

@@ -247,6 +247,33 @@ def test_a_confirm_clears_the_count(ada: User, laptop: Browser) -> None:
     assert statuses == ([401] * 9 + [303]) * 3
 
 
+def test_what_cannot_be_a_password_is_no_attempt(ada: User, laptop: Browser) -> None:
+    """Neither hashed nor counted: empty, or above 4096 bytes (ASVS V6.2.9)."""
+    sign_in(laptop)
+
+    statuses = [
+        laptop.post("/confirm", data={"password": password}).status_code
+        for password in ["", "x" * 5000] * 15
+    ]
+
+    assert statuses == [401] * 30
+    assert laptop.post("/confirm", data={"password": PASSWORD}).status_code == 303
+
+
+def test_an_account_that_only_the_database_finds_is_none(
+    app: Flask, extension: DeviceSessions, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A collation that takes another name for this one would give away more guesses."""
+    find = extension._states[app].store.find_accounts
+    monkeypatch.setattr(
+        "flask_device_sessions.store.Store.find_accounts",
+        lambda store, field, name: find(field, "ada@example.com"),
+    )
+
+    assert extension.authenticate("adam@example.com", PASSWORD) is None
+    assert extension.authenticate("ADA@example.com", PASSWORD) is ada
+
+
 # -- What is written down --------------------------------------------------------------------------
 
 
@@ -427,3 +454,21 @@ def test_two_processes_share_a_limit_in_redis(app: Flask) -> None:
     with redis.Redis.from_url(uri) as client:
         client.flushdb()
     assert statuses == [401] * 10 + [429] * 2
+
+
+def test_a_success_gives_its_place_back_in_redis_too(app: Flask) -> None:
+    """An office behind one address, and several workers."""
+    uri = "redis://127.0.0.1:6379/9"
+    apps = [make_app(DEVICE_SESSIONS_RATE_LIMIT_STORAGE_URI=uri, SECRET_KEY="k" * 32) for _ in "ab"]
+    for one in apps:
+        with one.app_context():
+            db.create_all()
+            add_user()
+    with redis.Redis.from_url(uri) as client:
+        client.flushdb()
+
+    statuses = [sign_in(Browser(apps[number % 2])).status_code for number in range(12)]
+
+    with redis.Redis.from_url(uri) as client:
+        client.flushdb()
+    assert statuses == [303] * 12

@@ -166,6 +166,20 @@ def test_a_deleting_cookie_carries_the_same_attributes(
         assert _attributes(morsel) == expected
 
 
+def test_a_sign_out_can_clear_what_the_site_has_left() -> None:
+    """CLEAR_SITE_DATA is sent with the deleting cookie, and only then (ASVS V14.3.1)."""
+    transport = _transport(clear_site_data=("cookies", "storage"))
+
+    clearing = _written(transport, _app(), Outgoing(is_clearing=True))
+    other = _written(transport, _app(), _everything())
+
+    assert clearing.headers["Clear-Site-Data"] == '"cookies", "storage"'
+    assert "Clear-Site-Data" not in other.headers
+    assert (
+        "Clear-Site-Data" not in _written(_transport(), _app(), Outgoing(is_clearing=True)).headers
+    )
+
+
 @pytest.mark.parametrize("setting", [{"cookie_name": "__Host-sid"}, {"cookie_samesite": "None"}])
 @pytest.mark.parametrize("mode", ["debug", "testing"])
 def test_what_browsers_take_with_secure_only_is_secure_in_every_mode(
@@ -196,6 +210,7 @@ def test_the_browser_is_recognised_as_long_as_browsers_allow() -> None:
         response = _written(_transport(), _app(testing=True), Outgoing(browser_id=b"x" * 16))
 
     assert parse_date(_cookies(response)[BROWSER]["expires"]) == now + COOKIE_AGE
+    assert timedelta(days=400) == COOKIE_AGE
 
 
 def test_cookies_stay_small() -> None:
@@ -222,6 +237,15 @@ def test_an_answer_with_a_cookie_is_never_stored() -> None:
     _transport().write(app, response, _everything())
 
     assert response.headers["Cache-Control"] == "no-store"
+
+
+def test_an_answer_varies_by_cookie_whatever_keeps_flasks_session() -> None:
+    """Flask says so only where its own session was asked; we always ask ours (ASVS V14.3.2)."""
+    app, response = _app(), Response("")
+
+    _transport().write(app, response, Outgoing())
+
+    assert set(response.vary) == {"Cookie"}
 
 
 def test_every_answer_of_a_view_varies_by_cookie(

@@ -30,6 +30,8 @@ URLS: tuple[tuple[str, str, str, Callable[..., Any], Guard], ...] = (
     (f"{SESSION}/revoke", "revoke_session", "POST", views.revoke_session, login_required),
     ("/devices/revoke-others", "revoke_others", "POST", views.revoke_others, login_required),
     ("/devices/revoke-all", "revoke_all", "POST", views.revoke_all, login_required),
+    ("/devices/not-me/<signed>", "not_me", "GET POST", views.not_me, allow_anonymous),
+    ("/devices/activity", "activity", "GET", views.show_activity, login_required),
 )
 
 

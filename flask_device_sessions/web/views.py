@@ -20,9 +20,10 @@ from ..errors import (
 )
 from ..i18n import gettext, ngettext
 from ..logs import Throttled
-from ..proxies import current_extension, current_session, current_user
+from ..proxies import current_extension, current_session, current_user, current_visit
 from ..redirects import safe_next
-from . import forms, limit, stepup
+from ..text import clean
+from . import activity, forms, limit, stepup
 from .pages import error_page, page
 
 _logger = logging.getLogger("flask_device_sessions")
@@ -30,6 +31,9 @@ _logger = logging.getLogger("flask_device_sessions")
 _forgeries = Throttled(logging.getLogger("flask_device_sessions.audit"), timedelta(minutes=1))
 
 _SEE_OTHER = 303
+
+#: Longest primary key that is looked for, in characters.
+_KEY_LENGTH = 255
 
 
 # -- Signing in and out ------------------------------------------------------------------------
@@ -123,20 +127,38 @@ def logout() -> AnyResponse:
 
 
 def devices() -> Response:
-    """List where the person is signed in, this device first."""
-    user = current_user._get_current_object()
+    """List where the person is signed in, this device first; or another, for an admin."""
+    user = _whose()
+    owner_id = current_extension.id_of(user)
+    owner_name = None if owner_id == current_visit().user_id else _name_of(user, owner_id)
     sessions = current_extension.sessions_of(user)
     sessions.sort(key=lambda session: not session.is_current)
     ended = current_extension.recently_ended(user)
     current_extension.load_devices([*sessions, *ended])
-    return page("devices", sessions=sessions, ended=ended)
+    return page("devices", sessions=sessions, ended=ended, owner_name=owner_name)
+
+
+def _name_of(user: Any, user_id: Any) -> str:
+    """Return what a person signs in with, or for one who has no such name their key."""
+    return str(getattr(user, current_extension.settings.identifier_field) or user_id)
+
+
+def _whose() -> Any:
+    """Return the person of ``?user=``: oneself, and for an administrator anybody."""
+    text = request.args.get("user")
+    if not text or text == str(current_visit().user_id):
+        return current_user._get_current_object()
+    user = None
+    if current_extension.is_admin(current_user) and clean(text, _KEY_LENGTH) == text:
+        user = current_extension.find_user(text)
+    return user if user is not None else abort(404)
 
 
 def rename_device(device_id: uuid.UUID) -> AnyResponse:
     """Give a device a name, or take it away."""
     if not forms.is_genuine():
         return _expired_form()
-    device = _or_404(current_extension.find_device(current_user, device_id))
+    device = _or_404(current_extension.find_device(current_user, device_id), "device", device_id)
     current_extension.rename_device(device, request.form.get("name", ""))
     return _back(gettext("The device has its new name."))
 
@@ -159,6 +181,28 @@ def revoke_others() -> AnyResponse:
 def revoke_all() -> AnyResponse:
     """End every session, this one too."""
     return _guarded("revoke_all")
+
+
+def show_activity() -> Response:
+    """List what happened with the person's sign-ins and devices, a page at a time."""
+    number, group = activity.page_number(request.args.get("page")), request.args.get("action")
+    chosen = activity.actions_of(group)
+    events = current_extension.events_slice(
+        current_user,
+        actions=chosen,
+        hidden=activity.HIDDEN,
+        limit=activity.PAGE_SIZE + 1,  # one more than is shown: is there a next page?
+        offset=(number - 1) * activity.PAGE_SIZE,
+    )
+    return page(
+        "activity",
+        events=[activity.line_of(event) for event in events[: activity.PAGE_SIZE]],
+        filters=activity.filters(group),
+        selected_action=group if chosen else None,
+        page=number,
+        has_previous=number > 1,
+        has_next=len(events) > activity.PAGE_SIZE,
+    )
 
 
 # -- What asks for the password first ------------------------------------------------------------
@@ -202,13 +246,23 @@ def _guarded(name: str, **values: str) -> AnyResponse:
 
 
 def _revoke_device(device_id: str) -> AnyResponse:
-    device = _or_404(current_extension.find_device(current_user, uuid.UUID(device_id)))
-    return _back(_signed_out(current_extension.revoke_device(device)))
+    key = uuid.UUID(device_id)
+    device = _or_404(current_extension.find_endable_device(current_user, key), "device", key)
+    reason, owner_id = _for_whom(device)
+    return _back(_signed_out(current_extension.revoke_device(device, reason=reason)), owner_id)
 
 
 def _revoke_session(session_id: str) -> AnyResponse:
-    session = _or_404(current_extension.find_session(current_user, uuid.UUID(session_id)))
-    return _back(_signed_out(current_extension.revoke(session)))
+    key = uuid.UUID(session_id)
+    session = _or_404(current_extension.find_endable_session(current_user, key), "session", key)
+    reason, owner_id = _for_whom(session)
+    return _back(_signed_out(current_extension.revoke(session, reason=reason)), owner_id)
+
+
+def _for_whom(row: Any) -> tuple[str, Any]:
+    """Return why a row's sessions end, and whose list to go back to if it is not one's own."""
+    is_own = row.user_id == current_visit().user_id
+    return ("revoked", None) if is_own else ("admin", row.user_id)
 
 
 def _revoke_others() -> AnyResponse:
@@ -234,15 +288,61 @@ def _signed_out(number: int) -> str:
     return ngettext("%(num)d device was signed out.", "%(num)d devices were signed out.", number)
 
 
-def _back(message: str) -> AnyResponse:
+def _back(message: str, owner_id: Any = None) -> AnyResponse:
     """Return to the list, or to the login page for those who signed themselves out."""
     flash(message, "success")
     endpoint = ".devices" if current_session else ".login"
-    return redirect(url_for(endpoint), _SEE_OTHER)
+    return redirect(url_for(endpoint, user=owner_id), _SEE_OTHER)
 
 
-def _or_404(row: Any) -> Any:
-    return row if row is not None else abort(404)
+def _or_404(row: Any, kind: str, row_id: uuid.UUID) -> Any:
+    """Return the row; another's and one that never was are the same error, and noted alike."""
+    if row is None:
+        current_extension.note_foreign_id(kind, row_id)
+        abort(404)
+    return row
+
+
+# -- "This wasn't me" ----------------------------------------------------------------------------
+
+
+def not_me(signed: str) -> Response:
+    """Show the device that a mail was about; end all there when its owner says so."""
+    try:
+        session = current_extension.find_reportable(signed)
+    except BadToken:
+        return _bad_link()
+    if session is None:
+        return _device_is_out()
+    if request.method != "POST":
+        return page("not_me", device_session=session, done=False)
+    if not forms.is_genuine():
+        return _expired_form()
+    if not current_extension.report_not_me(signed):
+        return _device_is_out()  # another request was first
+    return page("not_me", device_session=session, done=True)
+
+
+def _bad_link() -> Response:
+    return error_page(
+        404,
+        gettext("This link does not work"),
+        gettext(
+            "It is incomplete, or older than a week. You can sign out any device in the list of "
+            "your devices."
+        ),
+    )
+
+
+def _device_is_out() -> Response:
+    return error_page(
+        410,
+        gettext("That sign-in is over already"),
+        gettext(
+            "Nothing is left to sign out by this link. If it wasn’t you, change your password, "
+            "and look at the list of your devices."
+        ),
+    )
 
 
 # -- What can go wrong --------------------------------------------------------------------------

@@ -193,6 +193,19 @@ def test_of_two_that_are_due_at_once_one_rotates(
     assert rotated is None
 
 
+def test_a_secret_that_another_request_renewed_is_not_sent_again(
+    due: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a new credential there is no cookie."""
+    before = jar_of(due)
+    monkeypatch.setattr(
+        "flask_device_sessions.lifecycle.Lifecycle.rotate_on_clock", lambda *_: None
+    )
+
+    assert who(due) == "ada@example.com"
+    assert jar_of(due) == before
+
+
 def test_confirming_kills_the_old_secret_at_once(app: Flask, due: Browser) -> None:
     """It is not one that works until the new one was seen (ASVS V7.2.4)."""
     who(due)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -16,7 +17,7 @@ from flask_device_sessions import DeviceSessions, suspicious_login
 from flask_device_sessions.notifications import Mail
 from flask_device_sessions.testing import IPHONE, PIXEL, Browser, listen_to
 from tests.geography import BERLIN_RECORD, TOKYO_RECORD, write_mmdb
-from tests.support import PASSWORD, User, add_user, add_views, bare_app, db, sign_in
+from tests.support import PASSWORD, User, add_user, add_views, bare_app, db, sign_in, who
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=timezone.utc)
 BERLIN, TOKYO, UNKNOWN = "192.0.2.1", "198.51.100.7", "203.0.113.5"
@@ -290,6 +291,31 @@ def test_links_never_lead_to_the_host_of_a_request(make: Make, box: Box) -> None
 
     assert _extension(app)._states[app].notifier.outbox.flush(60)
     assert "evil" not in box.mails[0].text + box.mails[0].html
+
+
+@pytest.mark.parametrize("is_unusual", [False, True], ids=["new device", "unusual"])
+def test_the_mails_link_signs_the_stranger_out(make: Make, box: Box, is_unusual: bool) -> None:
+    """From the mail to the page to the button, in a browser that is signed in nowhere."""
+    app = make()
+    _sign_in(app, BERLIN)
+    thief = Browser(app, PIXEL, ip=TOKYO if is_unusual else BERLIN)
+    sign_in(thief)
+    before = who(thief)
+    assert _extension(app)._states[app].notifier.outbox.flush(60)
+    (mail,) = box.mails
+    links = set(
+        re.findall(r"https://example\.com(/devices/not-me/\S+?)(?=[\s\"])", mail.text + mail.html)
+    )
+    (link,) = links
+    reader = Browser(app, IPHONE, ip=UNKNOWN)
+
+    shown = reader.get(link)
+    done = reader.post(link)
+
+    assert ("Unusual" in mail.subject) is is_unusual
+    assert "Pixel 8" in shown.text
+    assert done.status_code == 200
+    assert [before, who(thief)] == ["ada@example.com", None]
 
 
 def test_mails_are_sent_without_our_pages(make: Make, box: Box) -> None:
