@@ -18,8 +18,9 @@ import pytest
 import sqlalchemy as sa
 import time_machine
 from click.testing import CliRunner, Result
-from flask import Flask
+from flask import Flask, request
 from flask.testing import FlaskCliRunner
+from flask_babel import Babel
 
 from flask_device_sessions import DeviceSessions, StoreUnavailable, cli
 from flask_device_sessions.testing import IPHONE, Browser, DeviceSessionFactory
@@ -140,6 +141,14 @@ def test_list_shows_names_that_people_gave(
     assert "Télé" in text
     assert "iPhone" not in text
     assert re.search(r"token +CI ", text)
+
+
+def test_list_needs_no_language(app: Flask, ada: User) -> None:
+    """An app that chooses the language by the request has none here: the words are English."""
+    Babel(app, locale_selector=lambda: request.accept_languages.best_match(["de", "en"]))
+    sign_in(Browser(app, "nothing that is known"))
+
+    assert "  Unknown device  " in output_of(app, "list", ADA)
 
 
 def test_list_shows_ended_sessions(app: Flask, phone: Browser, signed_in: list[str]) -> None:
