@@ -24,7 +24,7 @@ from .store import Store
 #: Every action an event can have, with what it says. The signal of the same name, where there
 #: is one, is sent when the event is committed.
 ACTIONS = {
-    "session_started": "A browser signed in; detail: method, new_device.",
+    "session_started": "A browser or a program signed in; detail: method, new_device.",
     "session_ended": "A session ended; detail: reason.",
     "session_confirmed": "The password was checked again; the session got a new secret.",
     "session_rotated": "The session got a new secret.",

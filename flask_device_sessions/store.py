@@ -503,6 +503,39 @@ class Store:
 
     def list_live(self, user_id: Any, now: datetime, active_since: datetime | None) -> list[Any]:
         """Return the sessions that would be restored at ``now``, newest activity first."""
+        newest_first = self.models.session.last_active_at.desc()
+        live = self._select_live(user_id, now, active_since)
+        return list(self.session.scalars(live.order_by(newest_first)))
+
+    def list_live_page(
+        self,
+        user_id: Any,
+        now: datetime,
+        active_since: datetime | None,
+        *,
+        kind: str | None,
+        before: uuid.UUID | None,
+        limit: int,
+    ) -> list[Any]:
+        """Return at most ``limit`` of the same, of one kind, the last begun first.
+
+        Args:
+            user_id: whose.
+            now: they live then.
+            active_since: browsers were active since then.
+            kind: ``"browser"``, ``"token"`` or ``None``: both.
+            before: the id of the last one of the page before.
+            limit: how many.
+        """
+        session = self.models.session
+        statement = self._select_live(user_id, now, active_since)
+        if kind is not None:
+            statement = statement.where(session.kind == kind)
+        if before is not None:
+            statement = statement.where(session.id < before)
+        return list(self.session.scalars(statement.order_by(session.id.desc()).limit(limit)))
+
+    def _select_live(self, user_id: Any, now: datetime, active_since: datetime | None) -> Any:
         session = self.models.session
         statement = sa.select(session).where(
             session.user_id == user_id,
@@ -510,8 +543,9 @@ class Store:
             sa.or_(session.expires_at.is_(None), session.expires_at > now),
         )
         if active_since is not None:
-            statement = statement.where(session.last_active_at > active_since)
-        return list(self.session.scalars(statement.order_by(session.last_active_at.desc())))
+            is_in_use = session.last_active_at > active_since
+            statement = statement.where(sa.or_(session.kind == "token", is_in_use))
+        return statement
 
     def list_ended(self, user_id: Any, limit: int | None = None) -> list[Any]:
         """Return ended sessions, the one that ended last first."""
@@ -549,10 +583,14 @@ class Store:
         for session in sessions:
             set_committed_value(session, "device", devices.get(session.device_id))
 
-    def list_events(self, user_id: Any, limit: int | None = None) -> list[Any]:
-        """Return the person's audit events, newest first."""
+    def list_events(
+        self, user_id: Any, limit: int | None = None, *, before: int | None = None
+    ) -> list[Any]:
+        """Return the person's audit events, newest first; those with a number below ``before``."""
         event = self.models.event
         statement = sa.select(event).where(event.user_id == user_id)
+        if before is not None:
+            statement = statement.where(event.sequence < before)
         newest_first = statement.order_by(event.sequence.desc()).limit(limit)
         return list(self.session.scalars(newest_first))
 

@@ -73,7 +73,7 @@ def test_the_page_lists_every_check() -> None:
     ],
 )
 def test_secret_key(key: str | bytes, expected: str) -> None:
-    """Short, poor, and known from a tutorial are what others can guess (ASVS 11.2.3)."""
+    """Short, poor, and known from a tutorial are what others can guess (ASVS V11.2.3)."""
     assert level("secret-key", SECRET_KEY=key) == expected
 
 
@@ -98,7 +98,7 @@ def test_a_fallback_is_a_key_too() -> None:
     ],
 )
 def test_cookie(config: dict[str, Any], expected: str) -> None:
-    """It must be for HTTPS only (ASVS 3.3.1)."""
+    """It must be for HTTPS only (ASVS V3.3.1)."""
     assert level("cookie", **{"SECRET_KEY": GOOD_KEY} | config) == expected
 
 
@@ -197,7 +197,7 @@ def test_migrations_that_cannot_be_read(tmp_path: Path) -> None:
 def test_login_limits(
     storage: str, workers: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Workers that count alone let each one's limit through (ASVS 6.3.1)."""
+    """Workers that count alone let each one's limit through (ASVS V6.3.1)."""
     monkeypatch.delenv("WEB_CONCURRENCY", raising=False)
     if workers is not None:
         monkeypatch.setenv("WEB_CONCURRENCY", workers)

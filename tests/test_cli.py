@@ -259,7 +259,7 @@ def test_a_whole_trail_passes(app: Flask, signed_in: list[str]) -> None:
 def test_a_damaged_trail_fails(
     app: Flask, extension: DeviceSessions, signed_in: list[str], tmp_path: Path, as_json: list[str]
 ) -> None:
-    """What is wrong goes to stdout, and no anchor is made of it (ASVS 16.4.2)."""
+    """What is wrong goes to stdout, and no anchor is made of it (ASVS V16.4.2)."""
     event = extension.event_model
     db.session.execute(sa.update(event).where(event.sequence == 2).values(action="ip_changed"))
     db.session.commit()
@@ -318,7 +318,7 @@ def test_an_anchor_that_cannot_be_written_is_said(app: Flask, ada: User, tmp_pat
 def test_revoke_ends_one_session(
     app: Flask, laptop: Browser, phone: Browser, signed_in: list[str]
 ) -> None:
-    """At its next request the device is out, and the reason is the operator (ASVS 7.4.5)."""
+    """At its next request the device is out, and the reason is the operator (ASVS V7.4.5)."""
     said = [output_of(app, "revoke", signed_in[0], "--yes") for _ in range(2)]
 
     assert said == ["1 session ended.\n", "0 sessions ended.\n"]
@@ -329,7 +329,7 @@ def test_revoke_ends_one_session(
 def test_revoke_user_ends_all_of_one_person(
     app: Flask, laptop: Browser, phone: Browser, signed_in: list[str]
 ) -> None:
-    """Everybody else stays (ASVS 7.4.5)."""
+    """Everybody else stays (ASVS V7.4.5)."""
     add_user("bob@example.com")
     bobs = Browser(app)
     sign_in(bobs, "bob@example.com")
@@ -344,7 +344,7 @@ def test_revoke_user_ends_all_of_one_person(
 def test_revoke_everyone_ends_all(
     app: Flask, laptop: Browser, phone: Browser, signed_in: list[str]
 ) -> None:
-    """Of all people, at once (ASVS 7.4.5)."""
+    """Of all people, at once (ASVS V7.4.5)."""
     add_user("bob@example.com")
     bobs = Browser(app)
     sign_in(bobs, "bob@example.com")

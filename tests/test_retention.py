@@ -290,7 +290,7 @@ def test_the_purge_is_announced_before_anything_goes(
 def test_a_beginning_that_somebody_else_took_is_still_missed(
     extension: DeviceSessions, ada: User, old_trail: list[Any]
 ) -> None:
-    """After a purge, one event more than it announced is a finding (ASVS 16.4.2)."""
+    """After a purge, one event more than it announced is a finding (ASVS V16.4.2)."""
     extension.purge()
     event = extension.event_model
     db.session.execute(sa.delete(event).where(event.sequence == 8))
@@ -308,7 +308,7 @@ def test_a_damaged_trail_is_not_purged(
     old_trail: list[Any],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The evidence stays, a warning says whose; other people's old events go (ASVS 16.4.2)."""
+    """The evidence stays, a warning says whose; other people's old events go (ASVS V16.4.2)."""
     event = extension.event_model
     db.session.execute(sa.update(event).where(event.sequence == 2).values(action="ip_changed"))
     db.session.commit()
@@ -460,7 +460,7 @@ def test_batches_are_found_by_an_index(
 def test_erase_leaves_nothing_of_a_person(
     app: Flask, extension: DeviceSessions, ada: User, laptop: Browser, phone: Browser
 ) -> None:
-    """Sessions, devices and events go, and one event of nobody's says so (ASVS 14.2.4)."""
+    """Sessions, devices and events go, and one event of nobody's says so (ASVS V14.2.4)."""
     sign_in(laptop)
     bob = add_user("bob@example.com")
     sign_in(phone, "bob@example.com")
@@ -533,7 +533,7 @@ def test_erase_can_join_the_apps_transaction(
 def test_export_gives_everything_but_secrets(
     extension: DeviceSessions, ada: User, laptop: Browser, phone: Browser
 ) -> None:
-    """All rows of the person as JSON, and no digest or MAC in it (ASVS 14.2.6)."""
+    """All rows of the person as JSON, and no digest or MAC in it (ASVS V14.2.6)."""
     sign_in_and_out(laptop, OLD)
     sign_in(laptop)
     sign_in(phone)
