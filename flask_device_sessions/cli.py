@@ -290,9 +290,11 @@ def revoke_everyone(yes: bool) -> None:
 )
 def token(user: str, name: str, scopes: tuple[str, ...], days: int | None) -> None:
     """Make a bearer token for USER."""
-    extension: Any = current_extension
-    person = _get_person(user)
-    issued = extension.issue_token(person, name=name, scopes=scopes, expires_in=_days(days))
+    person, span = _get_person(user), _days(days)
+    try:
+        issued = current_extension.issue_token(person, name=name, scopes=scopes, expires_in=span)
+    except ValueError as error:
+        raise _failure(error) from error
     click.echo(issued.token)
 
 
