@@ -21,6 +21,7 @@ from flask.cli import with_appcontext
 from . import records
 from .chain import PROBLEMS, AuditReport
 from .checks import PROBLEM
+from .devices import describe
 from .errors import DeviceSessionsError
 from .faults import STORE_FAULTS
 from .proxies import current_extension
@@ -110,7 +111,9 @@ def _name_of(session: Any) -> str:
     """Return the name that its owner gave it, or that of the device."""
     device = session.device
     own = session.name or (device.name if device is not None else None)
-    return own or ", ".join(filter(None, (session.device_name, session.browser_name)))
+    # Not session.device_name: an app's choice of language may ask for the request.
+    seen = describe(session.user_agent)
+    return own or ", ".join(filter(None, (seen.name or "Unknown device", seen.browser)))
 
 
 @_command("show", click.argument("session_id", metavar="ID"), _json)
@@ -289,9 +292,11 @@ def revoke_everyone(yes: bool) -> None:
 )
 def token(user: str, name: str, scopes: tuple[str, ...], days: int | None) -> None:
     """Make a bearer token for USER."""
-    extension: Any = current_extension
-    person = _get_person(user)
-    issued = extension.issue_token(person, name=name, scopes=scopes, expires_in=_days(days))
+    person, span = _get_person(user), _days(days)
+    try:
+        issued = current_extension.issue_token(person, name=name, scopes=scopes, expires_in=span)
+    except ValueError as error:
+        raise _failure(error) from error
     click.echo(issued.token)
 
 

@@ -11,15 +11,15 @@ import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 import time_machine
 from click.testing import CliRunner, Result
-from flask import Flask
+from flask import Flask, request
 from flask.testing import FlaskCliRunner
+from flask_babel import Babel
 
 from flask_device_sessions import DeviceSessions, StoreUnavailable, cli
 from flask_device_sessions.testing import IPHONE, Browser, DeviceSessionFactory
@@ -140,6 +140,14 @@ def test_list_shows_names_that_people_gave(
     assert "Télé" in text
     assert "iPhone" not in text
     assert re.search(r"token +CI ", text)
+
+
+def test_list_needs_no_language(app: Flask, ada: User) -> None:
+    """An app that chooses the language by the request has none here: the words are English."""
+    Babel(app, locale_selector=lambda: request.accept_languages.best_match(["de", "en"]))
+    sign_in(Browser(app, "nothing that is known"))
+
+    assert "  Unknown device  " in output_of(app, "list", ADA)
 
 
 def test_list_shows_ended_sessions(app: Flask, phone: Browser, signed_in: list[str]) -> None:
@@ -420,27 +428,37 @@ def test_long_work_shows_its_progress(
 # -- Tokens ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("days", "span"), [([], None), (["--days", "7"], timedelta(days=7))])
-def test_token_prints_the_token_alone(
-    app: Flask,
-    ada: User,
-    days: list[str],
-    span: timedelta | None,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """So that a script can take it from stdout."""
-    asked: list[Any] = []
+@pytest.mark.parametrize(("days", "span"), [([], 90), (["--days", "7"], 7)])
+def test_token_prints_the_token_alone(app: Flask, ada: User, days: list[str], span: int) -> None:
+    """So that a script can take it from stdout; it signs its person in."""
+    text = output_of(app, "token", ADA, "--name", "CI", "--scope", "a", "--scope", "b", *days)
 
-    def issue_token(self: Any, user: Any, **options: Any) -> Any:
-        asked.append((user, options))
-        return SimpleNamespace(token="fds_token", session=None)
+    (row,) = json_of(app, "list", ADA)
+    life = datetime.fromisoformat(row["expires_at"].replace("Z", "+00:00")) - datetime.now(
+        timezone.utc
+    )
+    answer = app.test_client().get("/whoami", headers={"Authorization": f"Bearer {text.strip()}"})
+    assert answer.json is not None
+    assert answer.json["user"] == ADA
+    assert (row["kind"], row["name"], row["scopes"]) == ("token", "CI", ["a", "b"])
+    assert timedelta(days=span - 1) < life <= timedelta(days=span)
 
-    monkeypatch.setattr(DeviceSessions, "issue_token", issue_token, raising=False)
 
-    said = output_of(app, "token", ADA, "--name", "CI", "--scope", "a", "--scope", "b", *days)
+@pytest.mark.parametrize("wrong", [["--name", " "], ["--name", "CI", "--scope", "a b"]])
+def test_a_token_that_cannot_be_is_said(app: Flask, ada: User, wrong: list[str]) -> None:
+    """Without a name, or with a scope that is none."""
+    assert failure_of(app, "token", ADA, *wrong)
 
-    assert said == "fds_token\n"
-    assert asked == [(ada, {"name": "CI", "scopes": ("a", "b"), "expires_in": span})]
+
+def test_a_token_that_rests_is_live(app: Flask, ada: User) -> None:
+    """Idleness ends browsers only: it is counted, and a purge leaves it."""
+    with time_machine.travel(datetime.now(timezone.utc) - timedelta(days=300)):
+        output_of(app, "token", ADA, "--name", "CI", "--days", "900")
+
+    said = output_of(app, "purge", "--yes")
+
+    assert said == "0 sessions, 0 devices and 1 event deleted.\n"
+    assert json_of(app, "stats")["tokens"] == 1
 
 
 # -- Keeping, and not keeping ------------------------------------------------------------------

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from flask_device_sessions import ConfigError, DeviceSessions, Purged, StoreUnav
 from flask_device_sessions.ambient import utc_now
 from flask_device_sessions.audit import Entry
 from flask_device_sessions.clients import Client
+from flask_device_sessions.config import Settings
 from flask_device_sessions.ids import new_id
 from flask_device_sessions.testing import Browser, DeviceSessionFactory
 from tests.support import User, add_user, db, make_app, sign_in, statements, who
@@ -26,6 +29,7 @@ from tests.support import User, add_user, db, make_app, sign_in, statements, who
 DAY = timedelta(days=1)
 OLD = timedelta(days=200)
 RETENTION = timedelta(days=180)
+PAGE = Path(__file__).parents[1] / "docs/retention.md"
 
 
 def add_session(user: User, **columns: Any) -> Any:
@@ -396,6 +400,29 @@ def test_a_person_who_is_dealt_with_meanwhile_is_left_out(
 
     assert purged.events == 0
     assert extension.verify_audit()
+
+
+# -- The documentation -------------------------------------------------------------------------
+
+
+def test_the_code_of_the_page_runs(extension: DeviceSessions, ada: User, laptop: Browser) -> None:
+    """What docs/retention.md shows can be pasted."""
+    sign_in(laptop)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+
+    for block in blocks:
+        exec(block, {"device_sessions": extension, "user": ada, "timedelta": timedelta})
+
+    assert len(blocks) == 2
+    assert extension.events_of(ada) == []
+
+
+def test_the_page_states_the_default() -> None:
+    """RETENTION is what the page says (ASVS 14.1.2)."""
+    days = Settings().retention
+
+    assert days is not None
+    assert f"`RETENTION` ({days.days} days)" in PAGE.read_text("utf-8")
 
 
 # -- Indexes -----------------------------------------------------------------------------------
