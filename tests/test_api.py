@@ -304,7 +304,8 @@ def test_sessions_are_listed_page_by_page(
     """Each once, the last begun first, browsers beside programs."""
     for number in range(4):
         extension.issue_token(ada, name=f"CI {number}")
-    seen, cursor = [], ""
+    seen: list[str] = []
+    cursor: str | None = ""
 
     while cursor is not None:
         body = body_of(program.get(f"/api/sessions?limit=2{cursor}", headers=bearer))
@@ -334,7 +335,8 @@ def test_events_are_listed_page_by_page(
     """Each once, newest first."""
     for number in range(4):
         extension.issue_token(ada, name=f"CI {number}")
-    seen, cursor = [], ""
+    seen: list[str] = []
+    cursor: str | None = ""
 
     while cursor is not None:
         body = body_of(program.get(f"/api/events?limit=2{cursor}", headers=bearer))
