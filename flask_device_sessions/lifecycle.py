@@ -677,7 +677,7 @@ def is_same_device(session: Any, reported: Any) -> bool:
 
 def _tokens_of(issuers: set[uuid.UUID], live: Sequence[Any]) -> list[Any]:
     """Return the tokens that these sessions issued, and those that such tokens issued."""
-    tokens = []
+    tokens: list[Any] = []
     for session in sorted(live, key=lambda session: session.created_at):
         if session.issuer_id in issuers | {token.id for token in tokens}:
             tokens.append(session)

@@ -84,9 +84,8 @@ def is_wanted() -> bool:
     """Whether the client reads JSON rather than pages: what it sends and accepts says so."""
     if is_bearer(request) or request.is_json:
         return True
-    html, as_json = "text/html", "application/json"
-    accepted = request.accept_mimetypes
-    return accepted[as_json] > accepted[html] or accepted[MEDIA_TYPE] > accepted[html]
+    best = request.accept_mimetypes.best_match(("text/html", "application/json", MEDIA_TYPE))
+    return best not in (None, "text/html")
 
 
 def unauthenticated() -> Response:

@@ -418,7 +418,7 @@ def test_the_code_of_the_page_runs(extension: DeviceSessions, ada: User, laptop:
 
 
 def test_the_page_states_the_default() -> None:
-    """RETENTION is what the page says (ASVS 14.1.2)."""
+    """RETENTION is what the page says (ASVS V14.1.2)."""
     days = Settings().retention
 
     assert days is not None

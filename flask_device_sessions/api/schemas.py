@@ -81,10 +81,11 @@ class Body(_Input):
         """Return a number of days, or ``None`` if there is none."""
         value = self._values.get(field)
         most = LONGEST_TOKEN.days
-        if value is not None and not (type(value) is int and 1 <= value <= most):
+        is_whole = type(value) is int or (type(value) is float and value.is_integer())
+        if value is not None and not (is_whole and 1 <= value <= most):
             self._refuse(field, f"must be a whole number of days from 1 to {most}")
             return None
-        return value
+        return None if value is None else int(value)
 
 
 class Query(_Input):
