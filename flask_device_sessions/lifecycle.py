@@ -672,7 +672,7 @@ class Lifecycle:
 def is_same_device(session: Any, reported: Any) -> bool:
     """Whether a session is the reported one, or on its device."""
     on_device = session.device_id is not None and session.device_id == reported.device_id
-    return on_device or session.id == reported.id
+    return bool(on_device or session.id == reported.id)
 
 
 def _tokens_of(issuers: set[uuid.UUID], live: Sequence[Any]) -> list[Any]:

@@ -334,7 +334,9 @@ def test_a_thief_who_signs_in_again_does_not_get_rid_of_it(
 
     assert [answer.status_code for answer in answers] == [200, 200, 410]
     assert who(thief) is None
-    assert extension.find_session(ada, token).end_reason == "not_me"
+    ended = extension.find_session(ada, token)
+    assert ended is not None
+    assert ended.end_reason == "not_me"
 
 
 def test_idle_at_the_click_is_over_too(
