@@ -14,7 +14,7 @@ from itsdangerous import TimestampSigner
 from werkzeug.http import parse_date
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from flask_device_sessions import DeviceSessions
+from flask_device_sessions import DeviceSessions, transport
 from flask_device_sessions.config import Settings
 from flask_device_sessions.ids import new_id
 from flask_device_sessions.signing import Purpose, Signatures
@@ -23,6 +23,7 @@ from flask_device_sessions.tokens import SessionToken
 from flask_device_sessions.transport import COOKIE_AGE, Transport
 from flask_device_sessions.visit import Outgoing
 from tests.support import (
+    PASSWORD,
     User,
     bare_app,
     jar_of,
@@ -515,6 +516,29 @@ def test_any_user_agent_can_sign_in_and_be_shown(
     assert page.status_code == 200
     assert len(session.user_agent) <= 512
     assert not any(ord(character) < 32 for character in session.user_agent)
+
+
+def test_a_caller_without_a_user_agent_is_an_unknown_device(
+    app: Flask, extension: DeviceSessions, ada: User
+) -> None:
+    """What was not sent is stored as nothing."""
+    browser = Browser(app)
+    browser.environ_base = {"REMOTE_ADDR": "192.0.2.1"}
+    form = {"identifier": ada.email, "password": PASSWORD}
+
+    browser.post("/login", data=form, headers={"User-Agent": ""})
+    with app.test_request_context("/whoami"):
+        client = extension.visit().client
+
+    (session,) = extension.sessions_of(ada)
+    assert session.user_agent == ""
+    assert client.user_agent == ""
+
+
+def test_forged_cookies_are_a_line_a_minute_in_the_log_of_events() -> None:
+    """Strangers fill neither the table nor the log (ASVS V16.3.3)."""
+    assert transport._junk._logger.name == "flask_device_sessions.audit"
+    assert transport._junk._interval == 60
 
 
 def test_two_hundred_cookies_are_no_trouble(app: Flask, ada: User, laptop: Browser) -> None:

@@ -29,7 +29,12 @@ MODULES: dict[str, tuple[str, ...]] = {
     "tokens": ("tests/test_tokens.py", "tests/test_transport.py"),
     "redirects": ("tests/test_redirects.py", "tests/test_redirects_fuzz.py"),
     "signing": ("tests/test_signing.py", "tests/test_transport.py"),
-    "transport": ("tests/test_transport.py", "tests/flows/test_replay.py"),
+    "transport": (
+        "tests/test_transport.py",
+        "tests/test_audit.py",
+        "tests/test_accounts.py",
+        "tests/flows/test_two_devices.py",
+    ),
     "audit": ("tests/test_audit.py", "tests/flows/test_replay.py", "tests/test_logs.py"),
     "throttle": ("tests/test_throttle.py", "tests/test_accounts.py"),
     "lifecycle": (

@@ -14,4 +14,22 @@ EQUIVALENT: dict[str, dict[tuple[str, str], str]] = {
             "b\"=\" -> b'=XX'",
         ): "Of 32 bytes, the last character before the padding is one of 16 letters, never an X.",
     },
+    "transport": {
+        (
+            "if self._signatures is None or keys != self._keys:",
+            "self._signatures is None -> self._signatures is not None",
+        ): "The signatures are made anew for each request: the same ones, only slower.",
+        (
+            'signed = request.cookies.get(self.browser_cookie_name(app), "")',
+            "\"\" -> 'XX'",
+        ): "Neither is signed, so neither names a browser.",
+        (
+            'return urlsafe_b64decode(text + "==")',
+            "\"==\" -> '==XX'",
+        ): "b64decode stops at the padding; what follows it is not read.",
+        (
+            'name = urlsafe_b64encode(outgoing.browser_id).rstrip(b"=").decode("ascii")',
+            "b\"=\" -> b'=XX'",
+        ): "Of 16 bytes, the last character before the padding is one of A, Q, g and w.",
+    },
 }
