@@ -117,7 +117,9 @@ def test_a_sign_in_of_a_program_is_audited_and_told_like_a_browsers(
 ) -> None:
     """Event, signal, mail about the new device; the same program is known again."""
     mailed: list[Any] = []
-    monkeypatch.setattr(Notifier, "new_device", lambda _, user, session: mailed.append(session.id))
+    monkeypatch.setattr(
+        Notifier, "new_device", lambda _, user, session, **links: mailed.append(session.id)
+    )
     sign_in(laptop)
 
     with listen_to(session_started) as heard:

@@ -246,7 +246,7 @@ def test_an_answer_varies_by_cookie_whatever_keeps_flasks_session() -> None:
 
     _transport().write(app, response, Outgoing())
 
-    assert set(response.vary) == {"Cookie"}
+    assert set(response.vary) == {"Authorization", "Cookie"}
 
 
 def test_every_answer_of_a_view_varies_by_cookie(
