@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import cast
 
 from flask import Response, current_app, request
 from flask_wtf.csrf import CSRFError
@@ -33,9 +32,7 @@ _TELLING = ("Allow", "Retry-After")
 
 
 def http_error(error: HTTPException) -> Response:
-    """Answer one of Werkzeug's errors; a problem that was raised is the answer already."""
-    if error.response is not None:
-        return cast("Response", error.response)
+    """Answer one of Werkzeug's errors; a problem that was raised comes not here, but out."""
     if isinstance(error, CSRFError):
         return problems.make("csrf-token-missing", error.description or "")
     told = {name: value for name, value in error.get_headers() if name in _TELLING}

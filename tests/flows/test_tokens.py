@@ -443,6 +443,26 @@ def test_the_password_makes_a_token_fresh(
     assert [fact["session"].id for fact in heard] == [issued.session.id]
 
 
+def test_the_password_brings_no_ended_token_back(
+    app: Flask, extension: DeviceSessions, script: Browser
+) -> None:
+    """Revoked elsewhere while the request runs: it stays ended."""
+
+    @app.post("/prove")
+    def prove() -> str:
+        rows = extension.session_model
+        db.session.execute(sa.update(rows).values(ended_at=utc_now(), end_reason="revoked"))
+        db.session.commit()
+        return str(extension.confirm(PASSWORD))
+
+    with listen_to(session_confirmed) as heard:
+        answer = script.post("/prove")
+
+    assert answer.text == "False"
+    assert heard == []
+    assert is_refused(script)
+
+
 # -- What an app says of its views -----------------------------------------------------------------
 
 
