@@ -32,6 +32,7 @@ def create_app(
         # This app is served over plain HTTP on loopback. Over HTTPS, leave this line out.
         DEVICE_SESSIONS_COOKIE_SECURE=False,
         DEVICE_SESSIONS_AFTER_LOGIN="views.notes",
+        DEVICE_SESSIONS_TOKEN_SCOPES=["notes:read"],
     )
     app.config.update(config or {})
     app.config["SECRET_KEY"] = app.config["SECRET_KEY"] or _secret_key(Path(app.instance_path))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import cast
 
-from flask import Blueprint, Response, flash, g, redirect, render_template, request, url_for
+from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_required
 
-from flask_device_sessions import fresh_session_required
+from flask_device_sessions import fresh_session_required, scopes_required
 
 from .extensions import db, device_sessions
 from .models import Note, User
@@ -79,10 +79,9 @@ def change_password() -> ResponseReturnValue:
 
 
 @blueprint.get("/api/notes.json")
+@scopes_required("notes:read")
 def notes_json() -> ResponseReturnValue:
-    """Return the person's own notes as JSON; to anybody else, 401."""
-    if not g.current_session:
-        return {"error": "Sign in first."}, 401
+    """Return the person's own notes as JSON, to their browsers and to tokens that may read them."""
     return {
         "notes": [
             {

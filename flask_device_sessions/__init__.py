@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .chain import AuditReport
-from .decorators import allow_anonymous, fresh_session_required
+from .decorators import allow_anonymous, fresh_session_required, scopes_required
 from .errors import (
     ConfigError,
     DeviceSessionsError,
@@ -30,6 +30,7 @@ from .signals import (
     suspicious_login,
     token_issued,
 )
+from .tokens import IssuedToken
 
 __version__ = "0.1.0.dev0"
 
@@ -41,6 +42,7 @@ __all__ = [
     "DeviceSessionMixin",
     "DeviceSessions",
     "DeviceSessionsError",
+    "IssuedToken",
     "NoSuchUser",
     "Purged",
     "SchemaError",
@@ -56,6 +58,7 @@ __all__ = [
     "login_failed",
     "login_throttled",
     "not_me_reported",
+    "scopes_required",
     "session_confirmed",
     "session_ended",
     "session_rotated",

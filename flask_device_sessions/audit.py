@@ -24,7 +24,7 @@ from .store import Store
 #: Every action an event can have, with what it says. The signal of the same name, where there
 #: is one, is sent when the event is committed.
 ACTIONS = {
-    "session_started": "A browser signed in; detail: method, new_device.",
+    "session_started": "A browser or a program signed in; detail: method, new_device.",
     "session_ended": "A session ended; detail: reason.",
     "session_confirmed": "The password was checked again; the session got a new secret.",
     "session_rotated": "The session got a new secret.",
@@ -38,7 +38,7 @@ ACTIONS = {
     "suspicious_login": "A sign-in was unusual; detail: reasons.",
     "ip_changed": "A session came from another network; detail: old, new.",
     "ended_session_used": "The credential of an ended session came back; detail: reason.",
-    "foreign_id_tried": "The id of a session or device was tried that is not this person's.",
+    "foreign_id_tried": "The id of a row that is not this person's was tried; detail: kind, id.",
     "not_me_reported": "The person said that a sign-in was not theirs.",
     "token_issued": "A bearer token was made; detail: name, scopes.",
     "events_purged": "Older events are deleted; detail: the last that goes.",
@@ -105,6 +105,12 @@ class Tail(NamedTuple):
         """How many passwords were refused since the last sign-in, among the newest events."""
         since = takewhile(lambda action: action != "session_started", self.actions)
         return list(since).count("login_failed")
+
+    @property
+    def has_only_failures(self) -> bool:
+        """Whether nothing but refused passwords ever happened, as far as the events tell."""
+        refusals = {"login_failed", "login_throttled"}
+        return self.sequence == len(self.actions) and refusals.issuperset(self.actions)
 
 
 #: The end of what is in no chain: events of nobody's account.

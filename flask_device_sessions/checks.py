@@ -6,6 +6,7 @@ A problem is something to mend before people sign in; a hint is something to kno
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -37,7 +38,9 @@ _KNOWN_KEY_PARTS = (
     b"secret key",
     b"secretkey",
     b"you-will-never-guess",
-    b"xec]/",  # b'_5#y2L"F4Q8z\n\xec]/', from Flask's own documentation
+    # from Flask's own documentation, the earlier and the later one
+    b'_5#y2l"f4q8z',
+    b"192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf",
 )
 
 #: A random key of 16 bytes in hexadecimal has fewer different bytes once in a million times.
@@ -167,12 +170,15 @@ def _login_limits(here: Deployment) -> tuple[str, str]:
 
 
 def _workers() -> int:
-    text = os.environ.get("WEB_CONCURRENCY", "")
+    """Return how many workers gunicorn is asked for; its arguments win over the variable."""
+    arguments = os.environ.get("GUNICORN_CMD_ARGS", "")
+    found = re.search(r"(?:^|\s)(?:-w|--workers)[\s=]*(\d+)", arguments)
+    text = found[1] if found else os.environ.get("WEB_CONCURRENCY", "")
     return int(text) if text.isascii() and text.isdigit() else 1
 
 
 def _proxy(here: Deployment) -> tuple[str, str]:
-    if any(isinstance(layer, ProxyFix) for layer in _layers(here.app.wsgi_app)):
+    if any(isinstance(layer, ProxyFix) and layer.x_for for layer in _layers(here.app.wsgi_app)):
         return OK, "ProxyFix tells the callers' addresses. Trust as many proxies as there are."
     return HINT, (
         "The app has no ProxyFix. That is right without a proxy; behind one, everybody seems to "
@@ -207,7 +213,10 @@ def _places(here: Deployment) -> tuple[str, str]:
 
 
 def _audit_key(here: Deployment) -> tuple[str, str]:
-    if here.settings.audit_key is not None:
+    own = key_list(here.settings.audit_key)
+    if set(own) & set(key_list(here.app.secret_key)):
+        return HINT, "AUDIT_KEY is SECRET_KEY, too: a key of its own would protect more."
+    if own:
         return OK, "The audit chain has a key of its own."
     return HINT, (
         "The key of the audit chain comes from SECRET_KEY: keep an old SECRET_KEY among its "

@@ -21,6 +21,7 @@ from flask.cli import with_appcontext
 from . import records
 from .chain import PROBLEMS, AuditReport
 from .checks import PROBLEM
+from .devices import describe
 from .errors import DeviceSessionsError
 from .faults import STORE_FAULTS
 from .proxies import current_extension
@@ -110,7 +111,9 @@ def _name_of(session: Any) -> str:
     """Return the name that its owner gave it, or that of the device."""
     device = session.device
     own = session.name or (device.name if device is not None else None)
-    return own or " ".join(filter(None, (session.device_name, session.browser_name)))
+    # Not session.device_name: an app's choice of language may ask for the request.
+    seen = describe(session.user_agent)
+    return own or ", ".join(filter(None, (seen.name or "Unknown device", seen.browser)))
 
 
 @_command("show", click.argument("session_id", metavar="ID"), _json)
@@ -190,6 +193,8 @@ def verify_audit(
     user: str | None, anchor: Path | None, export_anchor: IO[str] | None, as_json: bool
 ) -> None:
     """Check that the audit trail is whole."""
+    if user is not None and export_anchor is not None:
+        raise _failure("An anchor is of everybody's events: leave out --user.")
     person = None if user is None else _get_person(user)
     report = _verify(person, None if anchor is None else _read_anchor(anchor))
     if as_json:
@@ -197,7 +202,7 @@ def verify_audit(
     else:
         _print_findings(report)
     if not report:
-        raise _failure(f"The audit trail is not whole: {report.found} findings.")
+        raise _failure(f"The audit trail is not whole: {_counted(report.found, 'finding')}.")
     if export_anchor is not None:
         json.dump(report.anchor, export_anchor)
 
@@ -233,9 +238,9 @@ def _facts_of(report: AuditReport) -> dict[str, Any]:
 
 
 def _print_findings(report: AuditReport) -> None:
-    checked = f"{report.events_checked} events of {report.users_checked} people"
     if report:
-        click.echo(f"The audit trail is whole: {checked} were checked.")
+        checked = _counted(report.events_checked, "event")
+        click.echo(f"The audit trail is whole: {checked} checked.")
         return
     _print_table(
         ("user id", "sequence", "problem", "event"),
@@ -287,9 +292,11 @@ def revoke_everyone(yes: bool) -> None:
 )
 def token(user: str, name: str, scopes: tuple[str, ...], days: int | None) -> None:
     """Make a bearer token for USER."""
-    extension: Any = current_extension
-    person = _get_person(user)
-    issued = extension.issue_token(person, name=name, scopes=scopes, expires_in=_days(days))
+    person, span = _get_person(user), _days(days)
+    try:
+        issued = current_extension.issue_token(person, name=name, scopes=scopes, expires_in=span)
+    except ValueError as error:
+        raise _failure(error) from error
     click.echo(issued.token)
 
 
@@ -378,15 +385,20 @@ def _ask(question: str, yes: bool) -> None:
     """Go on only if somebody says so."""
     if yes:
         return
-    if not sys.stdin.isatty():
+    if not _is_terminal(sys.stdin):
         raise _failure("Nobody can be asked here. Pass --yes to do it without asking.")
     click.confirm(question, abort=True, err=True)
+
+
+def _is_terminal(stream: IO[str]) -> bool:
+    """Whether somebody sits at the other end."""
+    return stream.isatty()
 
 
 @contextmanager
 def _progress(label: str, total: int) -> Iterator[Progress]:
     """Show a progress bar on stderr, where somebody looks at it."""
-    if not sys.stderr.isatty():
+    if not _is_terminal(sys.stderr):
         yield lambda number: None
         return
     with click.progressbar(length=total, label=label, file=sys.stderr) as bar:

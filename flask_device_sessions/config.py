@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
@@ -104,6 +105,31 @@ def _several_of(*texts: str) -> _Kind:
         f"a list of some of {words}",
         lambda value: isinstance(value, (list, tuple)) and all(v in texts for v in value),
     )
+
+
+#: The longest that a token can be made for; TOKEN_LIFETIME may be None, which is for ever.
+LONGEST_TOKEN = timedelta(days=3650)
+
+#: RFC 6749 3.3: printable ASCII without space, quotation mark and backslash.
+_SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]{1,100}")
+
+#: Most scopes that one token carries.
+_MOST_SCOPES = 50
+
+_PREFIX = _Kind(
+    "1 to 20 letters, digits and underscores, such as 'acme'",
+    lambda value: isinstance(value, str) and bool(re.fullmatch(r"[0-9A-Za-z_]{1,20}", value)),
+)
+
+
+def are_scopes(value: Any) -> bool:
+    """Whether this is a list of scopes: at most 50, each as in RFC 6749 3.3, without spaces."""
+    if not isinstance(value, (list, tuple)) or len(value) > _MOST_SCOPES:
+        return False
+    return all(isinstance(scope, str) and _SCOPE.fullmatch(scope) for scope in value)
+
+
+_SCOPES = _Kind("a list of scopes, such as ['notes:read'], without spaces in them", are_scopes)
 
 
 def _are_networks(texts: Sequence[Any]) -> bool:
@@ -261,6 +287,19 @@ class Settings:
         _optional(_KEYS),
         "Key of the audit chain, or a list of keys, newest first; None derives it from SECRET_KEY.",
     )
+    api: bool = _setting(True, _BOOL, "Register the JSON API.")
+    api_url_prefix: str = _setting("/api", _PATH, "Where the JSON API lives.")
+    token_prefix: str = _setting(
+        "fds", _PREFIX, "How the text of each bearer token begins; secret scanners look for it."
+    )
+    token_lifetime: timedelta | None = _setting(
+        timedelta(days=90),
+        _optional(_DURATION),
+        "Life of a bearer token, unless its issuer says otherwise; use never extends it.",
+    )
+    token_scopes: Sequence[str] = _setting(
+        (), _SCOPES, "Scopes that may be given to tokens, on the page and by the API; () is any."
+    )
     ip_storage: str = _setting(
         "full",
         _one_of("full", "truncate", "hash", "none"),
@@ -285,7 +324,7 @@ class Settings:
         given = {
             key.removeprefix(PREFIX).lower(): value
             for key, value in config.items()
-            if key.startswith(PREFIX) and not _is_off_anyway(key, value)
+            if key.startswith(PREFIX)
         }
         for name, value in given.items():
             cls._check(name, value)
@@ -317,8 +356,6 @@ class Settings:
     @classmethod
     def _check(cls, name: str, value: Any) -> None:
         key = PREFIX + name.upper()
-        if key in NOT_YET:
-            raise ConfigError(f"{key} is not available yet: {NOT_YET[key]}. Remove it for now.")
         facts = {f.name: f.metadata for f in fields(cls)}
         if name not in facts:
             known = ", ".join(PREFIX + other.upper() for other in facts)
@@ -364,20 +401,6 @@ class Settings:
         """Whether a browser takes a ``__Host-`` cookie then (RFC 6265bis 4.1.3)."""
         is_secure = secure if self.cookie_secure is None else self.cookie_secure
         return is_secure and self.cookie_domain is None and self.cookie_path == "/"
-
-
-#: Keys of features that this version does not have yet: refused, so that none is silently off.
-NOT_YET: dict[str, str] = {
-    PREFIX + "API": "the JSON API comes in a later version",
-    PREFIX + "API_URL_PREFIX": "the JSON API comes in a later version",
-    PREFIX + "TOKEN_PREFIX": "bearer tokens come in a later version",
-    PREFIX + "TOKEN_LIFETIME": "bearer tokens come in a later version",
-}
-
-
-def _is_off_anyway(key: str, value: Any) -> bool:
-    """Whether this switches a feature off that this version does not have."""
-    return key in NOT_YET and value in (None, False)
 
 
 def _check_ceiling(

@@ -9,8 +9,9 @@ from typing import Any, TypeVar, overload
 
 from flask import current_app
 
+from . import problems
 from .login import needs_refresh, unauthorized
-from .proxies import current_extension, current_user
+from .proxies import current_extension, current_user, current_visit
 
 V = TypeVar("V", bound=Callable[..., Any])
 
@@ -62,3 +63,38 @@ def _require_fresh(view: Any, *, max_age: timedelta | None) -> Any:
         return current_app.ensure_sync(view)(*args, **values)
 
     return guarded
+
+
+def scopes_required(*scopes: str) -> Callable[[V], V]:
+    """Let a view run for a bearer token only if it has all these scopes; a browser has all.
+
+    Others get 403 with the challenge ``insufficient_scope`` (RFC 6750 3.1); who is not signed
+    in gets what ``login_required`` answers.
+
+    Args:
+        *scopes: what the token must be allowed.
+
+    Raises:
+        TypeError: it was used without scopes.
+    """
+    if not scopes or not all(isinstance(scope, str) for scope in scopes):
+        raise TypeError('Name the scopes: @scopes_required("notes:read").')
+    return partial(_require_scopes, scopes=scopes)
+
+
+def _require_scopes(view: Any, *, scopes: tuple[str, ...]) -> Any:
+    @wraps(view)
+    def guarded(*args: Any, **values: Any) -> Any:
+        if not current_user.is_authenticated:
+            return unauthorized()
+        if not has_scopes(scopes):
+            return problems.insufficient_scope(scopes)
+        return current_app.ensure_sync(view)(*args, **values)
+
+    return guarded
+
+
+def has_scopes(scopes: tuple[str, ...]) -> bool:
+    """Whether the current session may do all this; a key of the app's own is no session."""
+    session = current_visit().session
+    return bool(session) and (session.kind == "browser" or set(scopes) <= set(session.scopes))

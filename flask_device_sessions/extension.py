@@ -17,11 +17,24 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from blinker import Signal
-from flask import Flask, Response, current_app, g, has_request_context, request
+from flask import Flask, Response, abort, current_app, g, has_request_context, request
 from flask_login.config import EXEMPT_METHODS
 from werkzeug.local import LocalProxy
 
-from . import cli, decorators, lifecycle, login, messages, models, signals, store, transactions, web
+from . import (
+    api,
+    cli,
+    decorators,
+    forgery,
+    lifecycle,
+    login,
+    messages,
+    models,
+    signals,
+    store,
+    transactions,
+    web,
+)
 from .accounts import Finder, decides_alone
 from .ambient import utc_now
 from .audit import Entry
@@ -29,9 +42,10 @@ from .bounds import OncePer
 from .chain import AuditReport, anchor_of, verify
 from .checks import Deployment, Finding, look
 from .clients import Client
-from .config import Settings
+from .config import LONGEST_TOKEN, Settings, are_scopes
 from .errors import ConfigError, DeviceSessionsError, NoSuchUser, StoreUnavailable
 from .faults import STORE_FAULTS
+from .i18n import gettext
 from .logs import Throttled
 from .models import NAME_LENGTH
 from .notifications import Mailer, path_of
@@ -40,8 +54,8 @@ from .proxies import EXTENSION, current_user
 from .retention import Counts, Purged
 from .signing import Purpose, Signatures
 from .text import clean
-from .tokens import SessionToken, digest_of, new_browser_id
-from .transport import COOKIE_AGE
+from .tokens import Credential, IssuedToken, SessionToken, digest_of, new_browser_id
+from .transport import COOKIE_AGE, is_bearer
 from .visit import Outgoing, Visit, unavailable
 
 T = TypeVar("T")
@@ -127,6 +141,8 @@ class DeviceSessions:
         app.register_blueprint(web.make_blueprint(state.settings))
         web.register_error_handlers(app, with_pages=state.settings.pages)
         app.cli.add_command(cli.make_group(state.settings.cli_name))
+        if state.settings.api:
+            api.register(app, state.settings)
         # First of all hooks: whatever the app does before a request may ask who is calling.
         app.before_request_funcs.setdefault(None, []).insert(0, self._before_request)
         app.after_request(self._after_request)
@@ -189,6 +205,7 @@ class DeviceSessions:
 
     def _before_request(self) -> Any:
         login.ensure_joined(_app())
+        forgery.spare_programs(_app())
         self.visit()
         if not self.settings.require_login or _is_open(request.endpoint):
             return None
@@ -198,7 +215,8 @@ class DeviceSessions:
 
     def _make_visit(self) -> Visit:
         caller = request._get_current_object()  # type: ignore[attr-defined]
-        return Visit(caller, self._state.transport.client_from(_app(), caller), utc_now())
+        client = self._state.transport.client_from(_app(), caller)
+        return Visit(caller, client, utc_now(), is_bearer=is_bearer(caller))
 
     def _restore(self, visit: Visit) -> None:
         """Find out whether the caller's credential is good, and note their activity."""
@@ -224,7 +242,7 @@ class DeviceSessions:
         visit.enter(visit.found.session(), visit.found.id, visit.found.user_id, None)
 
     def _write_down_activity(
-        self, visit: Visit, restored: lifecycle.Restored, token: SessionToken
+        self, visit: Visit, restored: lifecycle.Restored, token: Credential
     ) -> None:
         """Note a move, a new secret, activity: what is due. The request goes on in any case."""
         rules, found = self._state.lifecycle, restored.found
@@ -253,7 +271,7 @@ class DeviceSessions:
 
         self._state.store.run(unit)
 
-    def _rotate_on_clock(self, visit: Visit, found: store.Found, token: SessionToken) -> None:
+    def _rotate_on_clock(self, visit: Visit, found: store.Found, token: Credential) -> None:
         def unit() -> None:
             rotated = self._state.lifecycle.rotate_on_clock(token, found, visit.client, visit.now)
             if rotated is not None:
@@ -284,8 +302,10 @@ class DeviceSessions:
     def _after_request(self, response: Response) -> Response:
         visit = _known_visit()
         if visit is not None and not _is_static(request.endpoint):
-            self._state.transport.write(_app(), response, visit.outgoing)
+            outgoing = Outgoing() if visit.is_bearer else visit.outgoing
+            self._state.transport.write(_app(), response, outgoing)
             login.forget_freshness()
+            forgery.forget_sparing()
         return response
 
     def load_user(self) -> Any | None:
@@ -399,6 +419,8 @@ class DeviceSessions:
         """
         _need_request("login()")
         visit = self.visit()
+        if visit.is_bearer:
+            abort(400, "A sign-in of a browser cannot come with a bearer token.")
         state = self._state
         user = _unwrap(user)
         previous = (visit.user_id, visit.session_id)
@@ -478,7 +500,8 @@ class DeviceSessions:
         """End a person's other sessions and tokens after their password changed.
 
         Call it where the app has changed the password, in the same request. The session in
-        which that happened stays, with a new secret (ASVS 5.0 7.4.3).
+        which that happened stays, with a new secret (ASVS 5.0 7.4.3); a bearer token does not,
+        for no answer could carry its new secret.
 
         Returns:
             How many sessions ended.
@@ -486,8 +509,7 @@ class DeviceSessions:
         client, now = self._caller()
         user_id = self._state.store.id_of(user)
         visit = self.visit() if has_request_context() else None
-        is_theirs = visit is not None and visit.session_id and visit.user_id == user_id
-        current = visit.session if visit is not None and is_theirs else None
+        current = None if visit is None or visit.is_bearer else self._current_of(user_id)
 
         def unit() -> int:
             rules = self._state.lifecycle
@@ -503,6 +525,8 @@ class DeviceSessions:
     def renew_current(self, *, commit: bool = True) -> bool:
         """Make the current session fresh and give it a new secret; the old one is dead.
 
+        A bearer token keeps its secret: no answer could carry a new one.
+
         Returns:
             Whether there was a live session.
         """
@@ -512,12 +536,102 @@ class DeviceSessions:
             return False
 
         def unit() -> bool:
+            if visit.is_bearer:
+                return self._confirm_token(visit, session)
             token = self._state.lifecycle.rotate(session, visit.client, visit.now, confirmed=True)
             if token is not None:
                 self._send_new_secret(visit, session, token, signals.session_confirmed)
             return token is not None
 
         return self._state.store.run(unit, commit=commit)
+
+    def _confirm_token(self, visit: Visit, session: Any) -> bool:
+        is_live = self._state.lifecycle.confirm_token(session, visit.client, visit.now)
+        if is_live:
+            self._after_commit(partial(tell, signals.session_confirmed, session=session))
+        return is_live
+
+    # -- Programs ------------------------------------------------------------------------------
+
+    def issue_token(
+        self,
+        user: Any,
+        *,
+        name: str,
+        scopes: Sequence[str] = (),
+        expires_in: timedelta | None = None,
+        commit: bool = True,
+    ) -> IssuedToken:
+        """Make a bearer token, with which a program acts for a person.
+
+        Its session is listed, ends and is audited like a browser's, but it takes no place of
+        ``MAX_PER_USER`` and does not end by ``IDLE_TIMEOUT``.
+
+        Args:
+            user: the person.
+            name: what they call it; cleaned, and cut to 100 characters.
+            scopes: what it may do, for ``scopes_required``; at most 50, as in RFC 6749 3.3.
+            expires_in: how long it lives; default: ``TOKEN_LIFETIME``.
+            commit: commit ``db.session``; otherwise it comes with the app's commit.
+
+        Returns:
+            The session and the token in clear, which cannot be had again.
+
+        Raises:
+            ValueError: the name is empty, a scope is none, or the time is not positive.
+            NoSuchUser: the person was deleted meanwhile.
+            StoreUnavailable: the database refused; nothing was changed.
+        """
+        client, now = self._caller()
+        user_id = self._state.store.id_of(user)
+        current = self._current_of(user_id) if has_request_context() else None
+        grant = lifecycle.Grant(
+            name=_checked_name(name),
+            scopes=_checked_scopes(scopes),
+            lifetime=_checked_span(expires_in),
+            authenticated_at=now if current is None else current.authenticated_at,
+            issuer_id=None if current is None else current.id,
+        )
+
+        def unit() -> IssuedToken:
+            session, token = self._state.lifecycle.issue_token(user_id, grant, client, now)
+            self._after_commit(partial(tell, signals.token_issued, session=session))
+            return IssuedToken(session, token.text())
+
+        return self._state.store.run(unit, commit=commit)
+
+    def sign_in_program(self, user: Any, name: str = "") -> IssuedToken:
+        """Start a session for a program that sent the person's password, with a bearer token.
+
+        Audit, mails and suspicions are those of :meth:`login`. The program is known again by its
+        name and user agent; anybody can send the same, so that spares it no check.
+
+        Args:
+            user: whom :meth:`authenticate` returned.
+            name: what the program calls itself; default: what its user agent says.
+
+        Raises:
+            NoSuchUser: the person was deleted meanwhile.
+            StoreUnavailable: the database refused; nothing was changed.
+        """
+        visit = self.visit()
+        called = clean(name, NAME_LENGTH) or visit.client.device.name or gettext("Unknown device")
+        known_by = f"program\n{called}\n{visit.client.user_agent}"
+        client = replace(visit.client, browser_digest=digest_of(known_by.encode()))
+
+        def unit() -> IssuedToken:
+            started = self._state.lifecycle.start_program(user, called, client, visit.now)
+            self._become(visit, started.session, user)
+            self._announce_start(started, user, is_quiet=False)
+            return IssuedToken(started.session, started.token.text())
+
+        return self._state.store.run(unit)
+
+    def may_grant(self, scopes: Sequence[str]) -> bool:
+        """Whether the caller may give these scopes to a token: an issued one only its own."""
+        session = self.visit().session
+        is_issued = session.kind == "token" and session.auth_method == "token"
+        return not is_issued or set(scopes) <= set(session.scopes)
 
     # -- Ending others -------------------------------------------------------------------------
 
@@ -592,10 +706,17 @@ class DeviceSessions:
         It is for a link in a mail to the session's owner. It works once, for seven days, while
         the session lives.
         """
-        return self.signatures.dump(Purpose.NOT_ME, {"session": str(session.id)})
+        return self._sign_not_me(session.id)
+
+    def _sign_not_me(self, session_id: uuid.UUID) -> str:
+        return self.signatures.dump(Purpose.NOT_ME, {"session": str(session_id)})
 
     def find_reportable(self, signed: str) -> Any | None:
-        """Return the session that :meth:`not_me_text` was made for; ``None`` when it is over.
+        """Return the session that :meth:`not_me_text` was made for.
+
+        Returns:
+            ``None`` when it is over and nobody is signed in on its device: signing out and in
+            again does not take the link out of its owner's hands.
 
         Raises:
             BadToken: forged, made for another purpose, or older than seven days.
@@ -603,15 +724,21 @@ class DeviceSessions:
         """
         facts = self.signatures.load(Purpose.NOT_ME, signed, max_age=_NOT_ME_AGE)
         rows, session_id = self._state.store, uuid.UUID(facts["session"])
-        session = rows.run(
-            lambda: rows.find_anybodys(rows.models.session, session_id), commit=False
-        )
-        return session if session is not None and session.is_active else None
+
+        def unit() -> Any | None:
+            session = rows.find_anybodys(rows.models.session, session_id)
+            if session is None:
+                return None
+            live = rows.list_live(session.user_id, *self._live_bounds())
+            is_in = any(lifecycle.is_same_device(one, session) for one in live)
+            return session if is_in else None
+
+        return rows.run(unit, commit=False)
 
     def report_not_me(self, signed: str, *, commit: bool = True) -> int:
         """End a session that its owner says was not theirs, and all that hangs on it.
 
-        That is every live session on the same device, and every token issued in one of them.
+        That is every live session on the same device, and every token ever issued there.
         The device is forgotten. After the commit, ``not_me_reported`` is sent.
 
         Args:
@@ -629,17 +756,20 @@ class DeviceSessions:
         if session is None:
             return 0
         client, now = self._caller()
-        session_id, user_id, user = session.id, session.user_id, session.user
+        user_id, user = session.user_id, session.user
 
         def unit() -> int:
-            ended = self._state.lifecycle.report_not_me(user_id, session_id, client, now)
+            ended = self._state.lifecycle.report_not_me(user_id, session, client, now)
             self._announce_ends(dict.fromkeys(ended, "not_me"))
             if ended:
                 facts = {"session": ended[0], "user": user}
                 self._after_commit(partial(tell, signals.not_me_reported, **facts))
             return len(ended)
 
-        return self._state.store.run(unit, commit=commit)
+        try:
+            return self._state.store.run(unit, commit=commit)
+        except NoSuchUser:
+            return 0  # deleted between the look and the lock, and out by that
 
     # -- Looking -------------------------------------------------------------------------------
 
@@ -668,9 +798,33 @@ class DeviceSessions:
         rows = self._state.store
         if ended:
             return rows.list_ended(rows.id_of(user))
+        return rows.list_live(rows.id_of(user), *self._live_bounds())
+
+    def page_of_sessions(
+        self,
+        user: Any,
+        *,
+        limit: int,
+        kind: str | None = None,
+        before: uuid.UUID | None = None,
+    ) -> list[Any]:
+        """Return at most ``limit`` of a person's live sessions, the last begun first.
+
+        Args:
+            user: the person.
+            limit: how many.
+            kind: ``"browser"`` or ``"token"``; default: both.
+            before: the id of the last session on the page before.
+        """
+        rows = self._state.store
+        bounds = self._live_bounds()
+        owner_id = rows.id_of(user)
+        return rows.list_live_page(owner_id, *bounds, kind=kind, before=before, limit=limit)
+
+    def _live_bounds(self) -> tuple[datetime, datetime | None]:
+        """Return the time, and since when a browser must have been active to be live."""
         now, idle_timeout = utc_now(), self.settings.idle_timeout
-        active_since = None if idle_timeout is None else now - idle_timeout
-        return rows.list_live(rows.id_of(user), now, active_since)
+        return now, None if idle_timeout is None else now - idle_timeout
 
     def know_browser(self) -> str:
         """Return the digest of the browser's name; a browser without one is given one."""
@@ -715,6 +869,17 @@ class DeviceSessions:
         """
         rows = self._state.store
         return rows.list_events_slice(rows.id_of(user), actions, hidden, limit, offset)
+
+    def page_of_events(self, user: Any, *, limit: int, before: int | None = None) -> list[Any]:
+        """Return at most ``limit`` of a person's audit events, newest first.
+
+        Args:
+            user: the person.
+            limit: how many.
+            before: ``sequence`` of the last event on the page before.
+        """
+        rows = self._state.store
+        return rows.list_events(rows.id_of(user), limit, before=before)
 
     def verify_audit(
         self,
@@ -874,13 +1039,14 @@ class DeviceSessions:
         Returns:
             How many rows were deleted.
         """
-        user_id = self._state.store.id_of(user)
-        client, now = self._caller()
+        user_id = self._state.store.id_of(_unwrap(user))
+        now = self._caller()[1]
         entry = Entry("user_erased", detail={"user": str(user_id)})
 
         def unit() -> Purged:
             erased = self._state.housekeeping.erase(user_id)
-            self._state.lifecycle.note(None, entry, client, now)
+            # Without the caller's address and browser: they may be the person's own.
+            self._state.lifecycle.note(None, entry, Client(), now)
             self._after_commit(partial(self._leave_erased, user_id))
             return erased
 
@@ -997,6 +1163,12 @@ class DeviceSessions:
         visit = self.visit()
         return visit.client, visit.now
 
+    def _current_of(self, user_id: Any) -> Any | None:
+        """Return the current session if it is this person's."""
+        visit = self.visit()
+        is_theirs = visit.session_id is not None and visit.user_id == user_id
+        return visit.session if is_theirs else None
+
     def _is(self, session_id: uuid.UUID) -> Any:
         return self.session_model.id == session_id
 
@@ -1063,14 +1235,13 @@ class DeviceSessions:
 
     def _mail_about(self, started: lifecycle.Started, user: Any) -> None:
         notifier, session = self._state.notifier, started.session
+        signed = self._sign_not_me(started.token.id)
+        link = path_of("device_sessions.not_me", signed=signed)
         if started.suspicions:
             reasons = [messages.why_suspicious(reason) for reason in started.suspicions]
-            notifier.suspicious(user, session, reasons, not_me_path=self._not_me_path(session))
+            notifier.suspicious(user, session, reasons, not_me_path=link)
         elif self.settings.notify_new_device and started.is_news:
-            notifier.new_device(user, session, not_me_path=self._not_me_path(session))
-
-    def _not_me_path(self, session: Any) -> str | None:
-        return path_of("device_sessions.not_me", signed=self.not_me_text(session))
+            notifier.new_device(user, session, not_me_path=link)
 
     def _announce_ends(self, ended: dict[Any, str]) -> None:
         for session, reason in ended.items():
@@ -1130,6 +1301,25 @@ def _is_open(endpoint: str | None) -> bool:
     view = current_app.view_functions.get(endpoint or "")
     is_public = view is None or decorators.allows_anonymous(view)
     return is_public or _is_static(endpoint) or login.is_login_view()
+
+
+def _checked_name(name: str) -> str:
+    cleaned = clean(name, NAME_LENGTH)
+    if not cleaned:
+        raise ValueError("name must say what the token is for.")
+    return cleaned
+
+
+def _checked_scopes(scopes: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(scopes, str) or not are_scopes(list(scopes)):
+        raise ValueError("scopes must be a list of at most 50 words as in RFC 6749 3.3.")
+    return tuple(dict.fromkeys(scopes))
+
+
+def _checked_span(span: timedelta | None) -> timedelta | None:
+    if span is not None and not timedelta(0) < span <= LONGEST_TOKEN:
+        raise ValueError(f"expires_in must be positive, and at most {LONGEST_TOKEN.days} days.")
+    return span
 
 
 def _need_request(verb: str) -> None:

@@ -80,13 +80,20 @@ def translate_number(one: str, many: str, number: int) -> str:
 
 
 def language() -> tuple[str, str]:
-    """Return the page's language tag and text direction (``"ltr"`` or ``"rtl"``)."""
-    if _translations() is None:
+    """Return the page's language tag and text direction (``"ltr"`` or ``"rtl"``).
+
+    It is the language that the words are in: English for a reader of one without a catalogue.
+    """
+    ours = _translations()
+    if ours is None:
         return "en", "ltr"
     from flask_babel import get_locale
 
     locale = get_locale()
-    return (str(locale).replace("_", "-"), locale.text_direction) if locale else ("en", "ltr")
+    has_words = bool(ours.files or _app_translations().files)
+    if locale is None or not (has_words or locale.language == "en"):
+        return "en", "ltr"
+    return str(locale).replace("_", "-"), locale.text_direction
 
 
 def time_ago(moment: datetime, now: datetime) -> str:

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import suspicion
 from .audit import Entry, Tail, Trail
@@ -22,7 +22,7 @@ from .networks import is_within, same_network, stored_form
 from .places import Atlas, Place
 from .store import Found, Store
 from .suspicion import Sighting
-from .tokens import SessionToken
+from .tokens import AccessToken, Credential, SessionToken
 
 #: ``authenticated_at`` of a session whose password check counts for nothing.
 UNPROVEN = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -52,7 +52,7 @@ class Started:
     device: Any
     is_new_device: bool
     is_first_device: bool
-    token: SessionToken
+    token: Credential
     ended: dict[Any, str]
     suspicions: list[str]
 
@@ -60,6 +60,25 @@ class Started:
     def is_news(self) -> bool:
         """Whether the person should hear of the device; a first one is their own."""
         return self.is_new_device and not self.is_first_device
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a bearer token is to be.
+
+    Attributes:
+        name: what the person calls it.
+        scopes: what it may do.
+        lifetime: how long; ``None`` is ``TOKEN_LIFETIME``.
+        authenticated_at: when the person last proved who they are.
+        issuer_id: the session in which it was asked for, if there was one.
+    """
+
+    name: str
+    scopes: tuple[str, ...]
+    lifetime: timedelta | None
+    authenticated_at: datetime
+    issuer_id: uuid.UUID | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +107,20 @@ class Refused:
     reason: str | None = None
     found: Found | None = None
     is_due: bool = False
+
+
+class _Circle(NamedTuple):
+    """Where a person is signed in or was lately, as a sign-in finds it.
+
+    Attributes:
+        known: this browser, if they signed in there before.
+        sessions: the live ones and the newest ended ones.
+        is_empty: whether there is no device at all.
+    """
+
+    known: Any | None
+    sessions: list[Any]
+    is_empty: bool
 
 
 class Lifecycle:
@@ -151,24 +184,105 @@ class Lifecycle:
         """
         user_id = self._store.id_of(user)
         self._store.lock_user(user_id)
-        in_use = self._store.list_devices_in_use(user_id, str(client.browser_digest))
-        known = next((d for d, _ in in_use if d.browser_digest == client.browser_digest), None)
-        ended = self._make_room(user, known, [s for _, s in in_use if s is not None], now)
+        circle = self._circle_of(user_id, client)
+        live = [session for session in circle.sessions if session.ended_at is None]
+        ended = self._make_room(user, circle.known, live, now)
         if ended:
             self._store.end(ended, now)
-        tail = self._trail.read_tail(user_id, _TAIL)
-        earlier = self._store.list_sightings(user_id, _SIGHTINGS)
-        device = known or self._new_device(user_id, client, now)
-        session, token = self._new_session(user_id, device, client, now)
+        token = SessionToken.issue(new_id())
+        session = self._new_session(user_id, token, client, now)
         session.remembered = remembered
         session.auth_method = method
         session.authenticated_at = authenticated_at
         session.expires_at = self._end_of_life(now, longest)
-        self._insert(session, device, is_new=known is None, client=client, now=now)
-        suspicions = self._suspicions(client, earlier, tail.failures, now)
-        started = Started(session, device, known is None, not earlier, token, ended, suspicions)
-        self._record(user_id, _entries_of(started), client, now, tail)
+        return self._let_in(session, token, circle, ended, client, now)
+
+    def start_program(self, user: Any, name: str, client: Client, now: datetime) -> Started:
+        """Sign a program in, whose password was right: a session with a bearer token.
+
+        It replaces nothing and takes no place of ``MAX_PER_USER``.
+
+        Args:
+            user: the person.
+            name: what the session is called.
+            client: the program; its ``browser_digest`` stands for its name and user agent.
+            now: the time of the sign-in.
+
+        Raises:
+            NoSuchUser: the person was deleted meanwhile.
+        """
+        user_id = self._store.id_of(user)
+        self._store.lock_user(user_id)
+        circle = self._circle_of(user_id, client)
+        token = AccessToken.issue(new_id(), self._settings.token_prefix)
+        session = self._new_session(user_id, token, client, now)
+        session.name = name
+        session.scopes = list(self._settings.token_scopes)
+        session.auth_method = "password"
+        session.authenticated_at = now
+        session.expires_at = _later(now, self._settings.token_lifetime)
+        return self._let_in(session, token, circle, {}, client, now)
+
+    def _circle_of(self, user_id: Any, client: Client) -> _Circle:
+        digest = str(client.browser_digest)
+        in_use = self._store.list_devices_in_use(user_id, digest, _SIGHTINGS)
+        known = next((device for device, _ in in_use if device.browser_digest == digest), None)
+        sessions = [session for _, session in in_use if session is not None]
+        return _Circle(known, sessions, is_empty=not in_use)
+
+    def _let_in(
+        self,
+        session: Any,
+        token: Credential,
+        circle: _Circle,
+        ended: dict[Any, str],
+        client: Client,
+        now: datetime,
+    ) -> Started:
+        """Write down a sign-in: the session, its device, what was unusual."""
+        tail = self._trail.read_tail(session.user_id, _TAIL)
+        device = circle.known or self._new_device(session.user_id, client, now)
+        session.device_id = device.id
+        self._insert(session, device, is_new=circle.known is None, client=client, now=now)
+        suspicions = self._suspicions(client, circle.sessions, tail.failures, now)
+        is_first = circle.is_empty and tail.has_only_failures
+        started = Started(session, device, circle.known is None, is_first, token, ended, suspicions)
+        self._record(session.user_id, _entries_of(started), client, now, tail)
         return started
+
+    def issue_token(
+        self, user_id: Any, grant: Grant, client: Client, now: datetime
+    ) -> tuple[Any, AccessToken]:
+        """Make a bearer token for a program that the person trusts.
+
+        Args:
+            user_id: whose; the program acts for them.
+            grant: what it is called, what it may do, and for how long.
+            client: who asked.
+            now: when.
+
+        Returns:
+            The session and its credential.
+
+        Raises:
+            NoSuchUser: the person was deleted meanwhile.
+        """
+        self._store.lock_user(user_id)
+        token = AccessToken.issue(new_id(), self._settings.token_prefix)
+        session = self._new_session(user_id, token, client, now)
+        session.name = grant.name
+        session.scopes = list(grant.scopes)
+        session.auth_method = "token"
+        session.issuer_id = grant.issuer_id
+        session.authenticated_at = grant.authenticated_at
+        session.expires_at = _later(now, grant.lifetime or self._settings.token_lifetime)
+        # Where the program runs is not known before its first request.
+        session.last_ip_address = session.country = session.city = None
+        detail = {"name": grant.name, "scopes": session.scopes}
+        tail = self._trail.read_tail(user_id)
+        self._store.add(session)
+        self._record(user_id, [Entry("token_issued", session, detail=detail)], client, now, tail)
+        return session, token
 
     def _suspicions(
         self, client: Client, earlier: Sequence[Any], failures: int, now: datetime
@@ -179,20 +293,19 @@ class Lifecycle:
         new = Sighting(self._address(client), place, now)
         if is_within(client.address, ignored):  # asked here: of a hash nobody can tell
             new = Sighting(None, Place(), now)
-        seen = [self._sighting(row) for row in earlier if row.last_active_at is not None]
         return suspicion.reasons(
             new,
-            seen,
+            [self._sighting(session) for session in earlier],
             failures=failures,
             speed_limit_kmh=self._settings.travel_speed_limit,
             ignored_networks=ignored,
         )
 
-    def _sighting(self, row: Any) -> Sighting:
-        place = self._atlas.locate(row.last_ip_address)
+    def _sighting(self, session: Any) -> Sighting:
+        place = self._atlas.locate(session.last_ip_address)
         if place.country is None:  # hashed, or not kept: the row still knows the names
-            place = Place(row.country, row.city)
-        return Sighting(row.last_ip_address, place, row.last_active_at)
+            place = Place(session.country, session.city)
+        return Sighting(session.last_ip_address, place, session.last_active_at)
 
     def _make_room(
         self, user: Any, known: Any | None, live: Sequence[Any], now: datetime
@@ -220,17 +333,13 @@ class Lifecycle:
             id=new_id(), user_id=user_id, browser_digest=client.browser_digest, first_seen_at=now
         )
 
-    def _new_session(
-        self, user_id: Any, device: Any, client: Client, now: datetime
-    ) -> tuple[Any, SessionToken]:
-        token = SessionToken.issue(new_id())
+    def _new_session(self, user_id: Any, token: Credential, client: Client, now: datetime) -> Any:
         address = self._address(client)
         place = self._atlas.locate(client.address)
-        session = self._store.models.session(
+        return self._store.models.session(
             id=token.id,
             user_id=user_id,
-            device_id=device.id,
-            kind="browser",
+            kind=token.kind,
             token_digest=token.digest,
             ip_address=address,
             last_ip_address=address,
@@ -240,7 +349,6 @@ class Lifecycle:
             created_at=now,
             last_active_at=now,
         )
-        return session, token
 
     def _end_of_life(self, now: datetime, longest: timedelta | None) -> datetime | None:
         spans = [span for span in (self._settings.lifetime, longest) if span is not None]
@@ -258,7 +366,7 @@ class Lifecycle:
 
     # -- Restore ---------------------------------------------------------------------------
 
-    def restore(self, token: SessionToken, client: Client, now: datetime) -> Restored | Refused:
+    def restore(self, token: Credential, client: Client, now: datetime) -> Restored | Refused:
         """Decide whether a credential is good: one SELECT, then named checks.
 
         Raises:
@@ -266,8 +374,8 @@ class Lifecycle:
         """
         found = self._store.find(token.id)
         is_previous = False
-        if found is None:
-            return Refused()
+        if found is None or found.kind != token.kind:
+            return Refused()  # nor is a browser's secret good in a header, nor the reverse
         if not token.matches(found.token_digest):
             if found.previous_digest is None or not token.matches(found.previous_digest):
                 return Refused()
@@ -296,7 +404,8 @@ class Lifecycle:
     def _time_is_up(self, session: Any, now: datetime) -> str | None:
         if session.expires_at is not None and now >= session.expires_at:
             return "expired"
-        return "idle" if self._settings.is_idle(session.last_active_at, now) else None
+        is_idle = session.kind == "browser" and self._settings.is_idle(session.last_active_at, now)
+        return "idle" if is_idle else None
 
     def _user_is_out(self, found: Found) -> str | None:
         if self._is_user_active is None:
@@ -380,6 +489,18 @@ class Lifecycle:
         self._record(session.user_id, [Entry(action, session)], client, now)
         return token
 
+    def confirm_token(self, session: Any, client: Client, now: datetime) -> bool:
+        """Make a bearer token's session fresh; its secret stays, for no answer could carry another.
+
+        Returns:
+            Whether the session was live.
+        """
+        live = self._lock_live(session.user_id, self._store.models.session.id == session.id)
+        if live:
+            self._store.change(session, authenticated_at=now)
+            self._record(session.user_id, [Entry("session_confirmed", session)], client, now)
+        return bool(live)
+
     def is_rotation_due(self, restored: Restored, now: datetime) -> bool:
         """Whether ``ROTATE_INTERVAL`` asks for a new secret.
 
@@ -392,7 +513,7 @@ class Lifecycle:
         return bool(now >= (found.rotated_at or found.created_at) + interval)
 
     def rotate_on_clock(
-        self, presented: SessionToken, found: Found, client: Client, now: datetime
+        self, presented: Credential, found: Found, client: Client, now: datetime
     ) -> tuple[Any, SessionToken] | None:
         """Give a session a new secret; the presented one works until the new one was seen.
 
@@ -469,27 +590,28 @@ class Lifecycle:
         return ended, token
 
     def report_not_me(
-        self, user_id: Any, session_id: uuid.UUID, client: Client, now: datetime
+        self, user_id: Any, reported: Any, client: Client, now: datetime
     ) -> list[Any]:
-        """Act on a person's word that a sign-in was not theirs, while it lives.
+        """Act on a person's word that a sign-in was not theirs, while its device is signed in.
 
-        It ends with all that hangs on it: the other sessions on its device, and the tokens that
-        were issued in any of these. The device is forgotten, so that its next sign-in is news.
+        That ends with all that hangs on it: every session on the device, and the tokens that were
+        issued in any one there ever was. The device is forgotten: its next sign-in is news.
 
         Args:
             user_id: the person.
-            session_id: the sign-in.
+            reported: the sign-in; it may be over, and the thief have signed in there again.
             client: who says so.
             now: when.
 
         Returns:
-            The sessions that ended, the reported one first; none when it was over before.
+            The sessions that ended, a browser's first; none when all was over before.
         """
         live = self._lock_live(user_id)
-        reported = next((session for session in live if session.id == session_id), None)
-        if reported is None or self._time_is_up(reported, now):
+        here = [session for session in live if is_same_device(session, reported)]
+        if all(self._time_is_up(session, now) for session in here):
             return []
-        ending = _all_that_hangs_on(reported, live)
+        issuers = self._store.list_session_ids(user_id, reported.device_id) | {reported.id}
+        ending = here + _tokens_of(issuers, [session for session in live if session not in here])
         self._store.end(dict.fromkeys(ending, "not_me"), now)
         entries = [Entry("not_me_reported", reported)]
         entries += [_ended(session, "not_me") for session in ending]
@@ -547,17 +669,23 @@ class Lifecycle:
         return stored_form(address, self._settings.ip_storage, self._address_key)
 
 
-def _all_that_hangs_on(reported: Any, live: Sequence[Any]) -> list[Any]:
-    """Return a session, those on its device, and the tokens issued in any of them, in order."""
-    device_id = reported.device_id
-    here = [s for s in live if s.device_id is not None and s.device_id == device_id]
-    ending = [reported, *(session for session in here if session is not reported)]
-    ids = {session.id for session in ending}
+def is_same_device(session: Any, reported: Any) -> bool:
+    """Whether a session is the reported one, or on its device."""
+    on_device = session.device_id is not None and session.device_id == reported.device_id
+    return bool(on_device or session.id == reported.id)
+
+
+def _tokens_of(issuers: set[uuid.UUID], live: Sequence[Any]) -> list[Any]:
+    """Return the tokens that these sessions issued, and those that such tokens issued."""
+    tokens: list[Any] = []
     for session in sorted(live, key=lambda session: session.created_at):
-        if session.issuer_id in ids and session.id not in ids:  # a token may issue tokens, too
-            ids.add(session.id)
-            ending.append(session)
-    return ending
+        if session.issuer_id in issuers | {token.id for token in tokens}:
+            tokens.append(session)
+    return tokens
+
+
+def _later(now: datetime, span: timedelta | None) -> datetime | None:
+    return None if span is None else now + span
 
 
 def _ended(session: Any, reason: str) -> Entry:

@@ -19,9 +19,11 @@ from flask_login.signals import (
     user_logged_in,
     user_logged_out,
     user_login_confirmed,
+    user_needs_refresh,
     user_unauthorized,
 )
 
+from . import problems
 from .errors import ConfigError
 from .i18n import N_, gettext
 from .proxies import EXTENSION, current_extension, current_user
@@ -68,6 +70,8 @@ def ensure_joined(app: Flask) -> None:
     manager: Any = app.login_manager  # type: ignore[attr-defined]
     if "_load_user" not in vars(manager):
         manager._load_user = _loader_of(manager)
+        manager.unauthorized = _refuser_of(manager)
+        _answer_programs(manager)
         if LOGIN_ENDPOINT in app.view_functions:
             manager.login_view = manager.login_view or LOGIN_ENDPOINT
             manager.refresh_view = manager.refresh_view or CONFIRM_ENDPOINT
@@ -99,6 +103,51 @@ def _loader_of(manager: LoginManager) -> Any:
         manager._update_request_context_with_user(user)
 
     return load_user
+
+
+def _refuser_of(manager: LoginManager) -> Any:
+    """Return what replaces this manager's ``unauthorized``: a reason says more than a request."""
+    original: Any = manager.unauthorized
+
+    def unauthorized() -> Any:
+        answer = original()
+        is_ours = EXTENSION in current_app.extensions
+        if is_ours and manager.login_message and current_extension.why_signed_out():
+            _take_back(manager)
+        return answer
+
+    return unauthorized
+
+
+def _take_back(manager: Any) -> None:
+    """Take back the LoginManager's "Please sign in …", the last message if it said one."""
+    general = (manager.localize_callback or str)(manager.login_message)
+    messages = flask_session.get("_flashes", [])
+    if messages and str(messages[-1][1]) == str(general):
+        flask_session["_flashes"] = messages[:-1]
+
+
+def _answer_programs(manager: Any) -> None:
+    """Let a client that reads JSON have its 401 as JSON, unless the app answers by itself."""
+    to_login, to_confirm = manager.unauthorized, manager.needs_refresh
+
+    def unauthorized() -> Any:
+        if manager.unauthorized_callback is not None or not _reads_json():
+            return to_login()
+        user_unauthorized.send(_app())
+        return problems.unauthenticated()
+
+    def needs_refresh() -> Any:
+        if manager.needs_refresh_callback is not None or not _reads_json():
+            return to_confirm()
+        user_needs_refresh.send(_app())
+        return problems.confirmation_required()
+
+    manager.unauthorized, manager.needs_refresh = unauthorized, needs_refresh
+
+
+def _reads_json() -> bool:
+    return EXTENSION in current_app.extensions and problems.is_wanted()
 
 
 def follow_freshness(is_fresh: bool) -> None:
@@ -223,6 +272,8 @@ def _on_confirmed(app: Flask, **extra: Any) -> None:
 
 def _on_unauthorized(app: Flask, **extra: Any) -> None:
     """On the way to a login page of the app's own, say why the session ended; ours does."""
+    if problems.is_wanted():
+        return  # says it itself
     manager: Any = app.login_manager  # type: ignore[attr-defined]
     sentence = current_extension.why_signed_out()
     if sentence is not None and manager.login_view != LOGIN_ENDPOINT:

@@ -199,7 +199,8 @@ class DeviceSessionMixin(_OwnedMixin):
     @property
     def is_idle(self) -> bool:
         """Whether ``IDLE_TIMEOUT`` has passed since the last activity."""
-        return ambient.settings().is_idle(self.last_active_at, utc_now())
+        is_browser = self.kind == "browser"  # a program may rest for as long as its token lives
+        return is_browser and ambient.settings().is_idle(self.last_active_at, utc_now())
 
     @property
     def is_fresh(self) -> bool:

@@ -421,6 +421,7 @@ class Notifier:
 
     def _context(self) -> dict[str, Any]:
         lang, text_direction = i18n.language()
+        devices_path = path_of("device_sessions.devices")
         return {
             "_": i18n.gettext,
             "gettext": i18n.gettext,
@@ -428,7 +429,8 @@ class Notifier:
             "lang": lang,
             "text_direction": text_direction,
             "time_ago": _time_ago,
-            "devices_url": self._link(path_of("device_sessions.devices")),
+            "devices_url": self._link(devices_path),
+            "has_devices_page": devices_path is not None,
             "not_me_url": None,
         }
 

@@ -223,7 +223,7 @@ class Retention:
             sa.or_(session.expires_at.is_(None), session.expires_at > now),
         )
         if active_since is not None:
-            is_live &= session.last_active_at > active_since
+            is_live &= sa.or_(session.kind != "browser", session.last_active_at > active_since)
         browsers, tokens = (
             self._count(is_live & (session.kind == kind)) for kind in ("browser", "token")
         )

@@ -366,41 +366,30 @@ class Store:
         )
         return list(self.session.execute(self._as_of_now(newest)))
 
-    def list_sightings(self, user_id: Any, limit: int) -> list[Any]:
-        """Return where and when the person's browsers were last active, the newest first.
+    def list_devices_in_use(
+        self, user_id: Any, browser_digest: str, recent: int
+    ) -> list[tuple[Any, Any]]:
+        """Return this browser's device, and those with a live browser session or a recent one.
 
-        Returns:
-            Rows of ``last_ip_address``, ``country``, ``city`` and ``last_active_at``; of
-            ``None`` for a device of which no session is left. None at all: no device is known.
-        """
-        device, session = self.models.device.__table__, self.models.session.__table__
-        seen = session.c.last_ip_address, session.c.country, session.c.city
-        is_there = sa.and_(session.c.device_id == device.c.id, session.c.user_id == user_id)
-        statement = (
-            sa.select(*seen, session.c.last_active_at)
-            .select_from(device.outerjoin(session, is_there))
-            .where(device.c.user_id == user_id)
-            .order_by(session.c.id.is_(None), session.c.last_active_at.desc())
-            .limit(limit)
-        )
-        return list(self.session.execute(statement))
-
-    def list_devices_in_use(self, user_id: Any, browser_digest: str) -> list[tuple[Any, Any]]:
-        """Return the devices that carry a live browser session, and this browser's in any case.
+        Args:
+            user_id: the person.
+            browser_digest: of this browser.
+            recent: how many of the newest sessions count as recent, ended ones too.
 
         Returns:
             Pairs of device and session; the session is ``None`` for a device without one.
         """
         device, session = self.models.device, self.models.session
-        is_live = sa.and_(
-            session.user_id == user_id,
-            session.ended_at.is_(None),
-            session.kind == "browser",
-            session.device_id == device.id,
+        is_theirs = sa.and_(session.user_id == user_id, session.kind == "browser")
+        # By its time-ordered id. Inside another SELECT, for MariaDB has no LIMIT in an IN.
+        newest = sa.select(session.id).where(is_theirs).order_by(session.id.desc()).limit(recent)
+        is_recent = session.id.in_(sa.select(newest.subquery().c.id))
+        is_meant = sa.and_(
+            is_theirs, session.device_id == device.id, session.ended_at.is_(None) | is_recent
         )
         statement = (
             sa.select(device, session)
-            .outerjoin(session, is_live)
+            .outerjoin(session, is_meant)
             .where(
                 device.user_id == user_id,
                 sa.or_(device.browser_digest == browser_digest, session.id.is_not(None)),
@@ -463,6 +452,14 @@ class Store:
         for name, value in values.items():
             set_committed_value(row, name, value)
 
+    def list_session_ids(self, user_id: Any, device_id: uuid.UUID | None) -> set[uuid.UUID]:
+        """Return the ids of the sessions that the person ever had on a device, and has still."""
+        session = self.models.session
+        on_it = sa.select(session.id).where(
+            session.user_id == user_id, session.device_id == device_id
+        )
+        return set(self.session.scalars(on_it))
+
     def delete_device(self, device_id: uuid.UUID) -> None:
         """Delete a device; the sessions on it keep its id, which leads nowhere then."""
         device = self.models.device
@@ -499,15 +496,18 @@ class Store:
         """Return the user whose primary key is written like ``text``."""
         try:
             user_id = self.user_key.type.python_type(text)
-        except ValueError:
+            return self.session.get(self.models.user, user_id)
+        except (ValueError, OverflowError):  # not such a key, or larger than any on SQLite
             return None
-        if isinstance(user_id, int) and abs(user_id) >= 2**63:
-            return None  # SQLite's driver cannot even ask for it
-        return self.session.get(self.models.user, user_id)
 
     def find_anybodys(self, model: type[Any], row_id: uuid.UUID) -> Any | None:
-        """Return the row with this id, whoever it belongs to."""
-        return self.session.scalars(sa.select(model).where(model.id == row_id)).first()
+        """Return the row with this id, whoever it belongs to; not that of a deleted person.
+
+        Where the database does not keep foreign keys, SQLite's default, their rows outlive them.
+        """
+        is_there = sa.exists().where(self.user_key == model.user_id)
+        statement = sa.select(model).where(model.id == row_id, is_there)
+        return self.session.scalars(statement).first()
 
     def find_owned(self, model: type[Any], user_id: Any, row_id: uuid.UUID) -> Any | None:
         """Return the row with this id if it is this person's."""
@@ -516,6 +516,39 @@ class Store:
 
     def list_live(self, user_id: Any, now: datetime, active_since: datetime | None) -> list[Any]:
         """Return the sessions that would be restored at ``now``, newest activity first."""
+        newest_first = self.models.session.last_active_at.desc()
+        live = self._select_live(user_id, now, active_since)
+        return list(self.session.scalars(live.order_by(newest_first)))
+
+    def list_live_page(
+        self,
+        user_id: Any,
+        now: datetime,
+        active_since: datetime | None,
+        *,
+        kind: str | None,
+        before: uuid.UUID | None,
+        limit: int,
+    ) -> list[Any]:
+        """Return at most ``limit`` of the same, of one kind, the last begun first.
+
+        Args:
+            user_id: whose.
+            now: they live then.
+            active_since: browsers were active since then.
+            kind: ``"browser"``, ``"token"`` or ``None``: both.
+            before: the id of the last one of the page before.
+            limit: how many.
+        """
+        session = self.models.session
+        statement = self._select_live(user_id, now, active_since)
+        if kind is not None:
+            statement = statement.where(session.kind == kind)
+        if before is not None:
+            statement = statement.where(session.id < before)
+        return list(self.session.scalars(statement.order_by(session.id.desc()).limit(limit)))
+
+    def _select_live(self, user_id: Any, now: datetime, active_since: datetime | None) -> Any:
         session = self.models.session
         statement = sa.select(session).where(
             session.user_id == user_id,
@@ -523,8 +556,9 @@ class Store:
             sa.or_(session.expires_at.is_(None), session.expires_at > now),
         )
         if active_since is not None:
-            statement = statement.where(session.last_active_at > active_since)
-        return list(self.session.scalars(statement.order_by(session.last_active_at.desc())))
+            is_in_use = session.last_active_at > active_since
+            statement = statement.where(sa.or_(session.kind == "token", is_in_use))
+        return statement
 
     def list_ended(self, user_id: Any, limit: int | None = None) -> list[Any]:
         """Return ended sessions, the one that ended last first."""
@@ -562,10 +596,14 @@ class Store:
         for session in sessions:
             set_committed_value(session, "device", devices.get(session.device_id))
 
-    def list_events(self, user_id: Any, limit: int | None = None) -> list[Any]:
-        """Return the person's audit events, newest first."""
+    def list_events(
+        self, user_id: Any, limit: int | None = None, *, before: int | None = None
+    ) -> list[Any]:
+        """Return the person's audit events, newest first; those with a number below ``before``."""
         event = self.models.event
         statement = sa.select(event).where(event.user_id == user_id)
+        if before is not None:
+            statement = statement.where(event.sequence < before)
         newest_first = statement.order_by(event.sequence.desc()).limit(limit)
         return list(self.session.scalars(newest_first))
 

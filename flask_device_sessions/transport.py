@@ -1,4 +1,7 @@
-"""Cookies in, cookies out. The credential and the browser's name each travel signed.
+"""Credentials in, cookies out. A browser's credential and its name each travel signed.
+
+A bearer token (RFC 6750) decides where there is one: the session cookie is not looked at then,
+be the token good or bad, and no cookie is set.
 
 ``request.remote_addr`` is the caller's address: behind a proxy, let Werkzeug's ``ProxyFix``
 set it. ``X-Forwarded-For`` is never read here, because anybody can send one.
@@ -20,13 +23,22 @@ from .config import Settings
 from .errors import BadToken
 from .logs import Throttled
 from .signing import Purpose, Signatures
-from .tokens import SessionToken, digest_of
+from .tokens import AccessToken, Credential, SessionToken, digest_of
 from .visit import Outgoing
 
 _junk = Throttled(logging.getLogger("flask_device_sessions.audit"), timedelta(minutes=1))
 
 #: The longest that browsers keep a cookie (RFC 6265bis 5.5): how long a browser is recognised.
 COOKIE_AGE = timedelta(days=400)
+
+
+_BEARER = "bearer"
+
+
+def is_bearer(request: Request) -> bool:
+    """Whether the request carries a bearer token, good or bad; the scheme's case is free."""
+    scheme = request.headers.get("Authorization", "").partition(" ")[0]
+    return scheme.lower() == _BEARER
 
 
 class Transport:
@@ -48,8 +60,10 @@ class Transport:
             self._keys, self._signatures = keys, Signatures(keys[0], keys[1:])
         return self._signatures
 
-    def read_token(self, app: Flask, request: Request) -> SessionToken | None:
+    def read_token(self, app: Flask, request: Request) -> Credential | None:
         """Return the credential that the request carries; ``None`` for none or a forged one."""
+        if is_bearer(request):
+            return self._read_bearer(request)
         signed = request.cookies.get(self.cookie_name(app))
         if signed is None:
             return None
@@ -58,6 +72,13 @@ class Transport:
         except BadToken:
             # Only the log: it costs no SQL, and strangers cannot fill a table with it.
             _junk.warning("A session cookie that is not ours was ignored")
+            return None
+
+    def _read_bearer(self, request: Request) -> AccessToken | None:
+        text = request.headers["Authorization"][len(_BEARER) :].strip(" ")
+        try:
+            return AccessToken.parse(text, self._settings.token_prefix)
+        except BadToken:
             return None
 
     def read_browser_id(self, app: Flask, request: Request) -> bytes | None:
@@ -80,7 +101,7 @@ class Transport:
 
     def write(self, app: Flask, response: Response, outgoing: Outgoing) -> None:
         """Put the cookies on the answer, and keep caches from keeping it."""
-        response.vary.add("Cookie")
+        response.vary.update(("Authorization", "Cookie"))
         if not outgoing:
             return
         response.headers["Cache-Control"] = "no-store"

@@ -53,6 +53,7 @@ class Visit:
         user_id: whose it is.
         user: its user, once somebody asked.
         outgoing: the cookies to set.
+        is_bearer: whether an access token decides: no cookie is read then, or set.
     """
 
     request: Request = field(repr=False)
@@ -66,6 +67,7 @@ class Visit:
     user_id: Any = None
     user: Any = None
     outgoing: Outgoing = field(default_factory=Outgoing)
+    is_bearer: bool = False
 
     def enter(self, session: Any, session_id: uuid.UUID | None, user_id: Any, user: Any) -> None:
         """Be signed in with this session from here on, or with none."""

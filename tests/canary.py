@@ -1,13 +1,15 @@
 """The canary: no credential that the suite ever used may be found where it does not belong.
 
 What browsers are given as cookies of ours is collected, with the digest that the row keeps of
-it. What the app says is collected beside: answers, where they send people, log lines with their
-tracebacks, audit events, mails. At the end of each test the two are compared.
+it, and so is every access token; the one answer that hands it out may say it, once. What the
+app says is collected beside: answers, where they send people, log lines with their tracebacks,
+audit events, mails. At the end of each test the two are compared.
 """
 
 from __future__ import annotations
 
 import logging
+import uuid
 from base64 import urlsafe_b64decode
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
@@ -19,7 +21,7 @@ from flask.testing import FlaskClient
 
 from flask_device_sessions.notifications import Mail, Outbox
 from flask_device_sessions.store import Store
-from flask_device_sessions.tokens import SessionToken, digest_of
+from flask_device_sessions.tokens import AccessToken, SessionToken, digest_of
 from tests.support import PASSWORD
 
 
@@ -29,6 +31,19 @@ class Canary:
 
     secrets: set[str] = field(default_factory=lambda: {PASSWORD})
     said: list[str] = field(default_factory=list)
+    _not_handed_out: set[str] = field(default_factory=set)
+
+    def learn_access_token(self, token: AccessToken) -> None:
+        """Take note of an access token that was made."""
+        self.secrets |= {token.text(), token.text().partition("_")[2], token.digest}
+        self._not_handed_out.add(token.text())
+
+    def hear_answer(self, text: str) -> None:
+        """Hear an answer; the first that holds a new access token, once, is what hands it out."""
+        for token in {token for token in self._not_handed_out if token in text}:
+            self._not_handed_out.remove(token)
+            text = text.replace(token, "<handed out>", 1)
+        self.said.append(text)
 
     def sing(self) -> list[str]:
         """Return where a secret was said: the words around it, without it."""
@@ -78,7 +93,7 @@ def _watch_clients(monkeypatch: pytest.MonkeyPatch, canary: Canary) -> None:
         response = original(client, *args, **values)
         for header in response.headers.getlist("Set-Cookie"):
             canary.learn(header)
-        canary.said.append(response.get_data(as_text=True))
+        canary.hear_answer(response.get_data(as_text=True))
         canary.said.append(unquote(response.headers.get("Location", "")))
         return response
 
@@ -86,7 +101,7 @@ def _watch_clients(monkeypatch: pytest.MonkeyPatch, canary: Canary) -> None:
 
 
 def _watch_writers(monkeypatch: pytest.MonkeyPatch, canary: Canary) -> None:
-    add_events, post = Store.add_events, Outbox.post
+    add_events, post, issue = Store.add_events, Outbox.post, AccessToken.issue
 
     def add_and_listen(store: Store, rows: Any) -> None:
         canary.said.append(str(rows))
@@ -96,5 +111,11 @@ def _watch_writers(monkeypatch: pytest.MonkeyPatch, canary: Canary) -> None:
         canary.said += [mail.subject, mail.text, mail.html, repr(mail)]
         return post(outbox, name, mail, mailer)
 
+    def issue_and_learn(session_id: uuid.UUID, prefix: str) -> AccessToken:
+        token = issue(session_id, prefix)
+        canary.learn_access_token(token)
+        return token
+
+    monkeypatch.setattr(AccessToken, "issue", issue_and_learn)
     monkeypatch.setattr(Store, "add_events", add_and_listen)
     monkeypatch.setattr(Outbox, "post", post_and_listen)

@@ -81,3 +81,22 @@ def test_a_leak_is_heard(
     assert before == []
     assert len(listening.sing()) >= 1
     listening.said.clear()
+
+
+def test_an_access_token_may_be_said_once(
+    app: Flask, extension: DeviceSessions, ada: User, laptop: Browser, listening: Canary
+) -> None:
+    """The answer that hands it out may hold it; the second is a leak, and so is its digest."""
+    app.add_url_rule("/say", "say", lambda: request.headers["X-Leak"])
+    issued = extension.issue_token(ada, name="CI")
+
+    _say(laptop, issued.token)
+    once = listening.sing()
+    _say(laptop, issued.token)
+    twice = listening.sing()
+    _say(laptop, issued.session.token_digest)
+
+    assert once == []
+    assert len(twice) >= 1
+    assert len(listening.sing()) > len(twice)
+    listening.said.clear()

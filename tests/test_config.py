@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from flask_device_sessions.config import NOT_YET, PREFIX, PROFILES, Settings, key_list
+from flask_device_sessions.config import PREFIX, PROFILES, Settings, key_list
 from flask_device_sessions.errors import ConfigError
 from tests.support import User, bare_app
 
@@ -104,7 +104,14 @@ GOOD: dict[str, list[Any]] = {
     "ignored_networks": [(), ["192.0.2.0/24", "2001:db8::/32"], ("198.51.100.7",)],
     "admin": [None, bool, lambda user: False],
     "audit_key": [None, KEY, KEY.encode(), "é" * 8, [KEY], [KEY.encode(), "x" * 16], (KEY, KEY)],
+    "api": [True, False],
+    "api_url_prefix": ["/api", "/", "/v1/json"],
+    "token_prefix": ["fds", "acme_ci", "A1", "x" * 20],
+    "token_lifetime": [None, SECOND, 365 * DAY],
+    "token_scopes": [(), [], ["notes:read"], ("a", "b"), ["https://example.com/x"]],
     "ip_storage": ["full", "truncate", "hash", "none"],
+    "retention": [None, DAY, 400 * DAY],
+    "cli_name": ["device-sessions", "sessions"],
 }
 
 NO_TEXT = ["", 5, b"text", ["text"], True]
@@ -160,7 +167,20 @@ BAD: dict[str, tuple[str, list[Any]]] = {
         ["192.0.2.0/24", None, ["example.com"], [""], [5], [None]],
     ),
     "admin": ("a callable that takes the user, or None", [True, False, "admin", 5, ["ada"]]),
+    "api": ("True or False", NO_BOOL),
+    "api_url_prefix": ('a str that starts with "/"', [*NO_PATH, None]),
+    "token_prefix": (
+        "1 to 20 letters, digits and underscores, such as 'acme'",
+        ["", "a-b", "a b", "é", "x" * 21, "fds\n", None, 5],
+    ),
+    "token_lifetime": ("a positive timedelta, or None", NO_DURATION),
+    "token_scopes": (
+        "a list of scopes, such as ['notes:read'], without spaces in them",
+        ["notes:read", None, [""], ["a b"], ['"'], ["\\"], ["é"], ["x" * 101], [5], ["a"] * 51],
+    ),
     "ip_storage": ("one of 'full', 'truncate', 'hash', 'none'", [None, "", "sha256", False]),
+    "retention": ("a positive timedelta, or None", NO_DURATION),
+    "cli_name": ("a non-empty str", [*NO_TEXT, None]),
 }
 
 
@@ -241,30 +261,6 @@ def test_an_unknown_key_is_refused_and_the_known_ones_listed(key: str) -> None:
     assert str(refusal.value).startswith(f"{PREFIX}{key} is not a setting.")
     for name in NAMES:
         assert PREFIX + name.upper() in str(refusal.value)
-
-
-@pytest.mark.parametrize("key", NOT_YET)
-@pytest.mark.parametrize("value", [None, False])
-def test_a_feature_of_a_later_version_may_be_off(key: str, value: Any) -> None:
-    """Off is what it is: a config for the next version runs on this one."""
-    assert Settings.from_config({key: value}) == Settings()
-
-
-@pytest.mark.parametrize("key", NOT_YET)
-@pytest.mark.parametrize("value", [True, "text"])
-def test_a_setting_of_a_later_version_is_refused(key: str, value: Any) -> None:
-    """Nobody believes that a protection is on which this version does not have."""
-    with pytest.raises(ConfigError) as refusal:
-        Settings.from_config({key: value})
-
-    assert key in str(refusal.value)
-    assert NOT_YET[key] in str(refusal.value)
-    assert "Remove it" in str(refusal.value)
-
-
-def test_no_setting_is_both_there_and_yet_to_come() -> None:
-    """What works is not announced for later."""
-    assert not set(NOT_YET) & {PREFIX + name.upper() for name in NAMES}
 
 
 # -- Profiles ----------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from flask_device_sessions.audit import ACTIONS
 from flask_device_sessions.config import PROFILES, Settings
 from flask_device_sessions.messages import why_you_are_out
 from flask_device_sessions.testing import IPHONE, PIXEL, Browser
+from flask_device_sessions.web import URLS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -200,6 +201,13 @@ def test_factory_takes_its_settings_from_the_environment(
 
     with app.app_context():
         assert module.device_sessions.settings.max_per_user == 7
+
+
+def test_pages_are_listed() -> None:
+    """``pages.md`` names every page with its URL."""
+    listed = _table("pages.md", "endpoint `device_sessions.`")
+
+    assert [tuple(row[:2]) for row in listed] == [(f"`{u[1]}`", f"`{u[0]}`") for u in URLS]
 
 
 def test_template_override_changes_one_block(load: Load, tmp_path: Path) -> None:

@@ -201,17 +201,36 @@ def test_json_view_refuses_strangers(example: Flask, passwords: dict[str, str]) 
     """The JSON view answers 401 to strangers, and a person's own notes to that person."""
     browser = Browser(example)
 
-    refused = browser.get("/api/notes.json")
+    refused = browser.get("/api/notes.json", headers={"Accept": "application/json"})
     _sign_in(browser, FINN, passwords[FINN])
     answer = browser.get("/api/notes.json")
 
     assert refused.status_code == 401
-    assert refused.json == {"error": "Sign in first."}
+    assert refused.mimetype == "application/problem+json"
     assert answer.json is not None
     assert [note["source"] for note in answer.json["notes"]] == [
         "Charlotte Brontë, Jane Eyre",
         "Henry David Thoreau, Walden",
     ]
+
+
+def test_a_token_reads_the_notes_if_it_may(example: Flask, passwords: dict[str, str]) -> None:
+    """A script of the person's, with the scope; without it, 403."""
+    with example.app_context():
+        finn = db.session.scalars(sa.select(User).where(User.email == FINN)).one()
+        issued = [
+            device_sessions.issue_token(finn, name="script", scopes=scopes)
+            for scopes in (["notes:read"], [])
+        ]
+
+    answers = [
+        example.test_client().get(
+            "/api/notes.json", headers={"Authorization": f"Bearer {one.token}"}
+        )
+        for one in issued
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 403]
 
 
 def test_notes_are_ones_own(example: Flask, passwords: dict[str, str]) -> None:
@@ -321,7 +340,7 @@ def test_two_browsers_see_each_other_and_one_signs_the_other_out(
     revoke = re.search(r'action="(/devices/sessions/[^"]+/revoke)"', page)
     assert revoke is not None
     laptop.post(revoke[1], data={"csrf_token": _token_on(laptop, "/devices/")})
-    refused = phone.get("/api/notes.json")
+    refused = phone.get("/api/notes.json", headers={"Accept": "application/json"})
     told = phone.get("/login").text
 
     assert "Linux PC" in page

@@ -252,11 +252,34 @@ def test_marking_a_message_changes_nothing(app: Flask, ours: Translate) -> None:
     ],
 )
 def test_a_page_names_its_language_and_direction(
-    app: Flask, locale: str, tag: str, direction: str
+    app: Flask, ours: Translate, locale: str, tag: str, direction: str
 ) -> None:
     """Browsers and screen readers are told a BCP 47 tag, and where a line begins."""
+    ours(locale, {"Expired.": "…"})
+
     with _in(app, locale):
         assert language() == (tag, direction)
+
+
+def test_an_app_that_brings_its_own_catalogue_is_in_its_language(
+    app: Flask, theirs: Translate
+) -> None:
+    """A language that this package does not have can be the app's."""
+    theirs("de", {"Expired.": "Abgelaufen."})
+
+    with _in(app, "de"):
+        assert language() == ("de", "ltr")
+
+
+@pytest.mark.parametrize(
+    ("locale", "tag"), [("fr", "en"), ("ar", "en"), ("en_GB", "en-GB"), ("en", "en")]
+)
+def test_a_page_without_a_catalogue_is_in_english_and_says_so(
+    app: Flask, locale: str, tag: str
+) -> None:
+    """A screen reader must not read English in a French voice (WCAG 3.1.1)."""
+    with _in(app, locale):
+        assert language() == (tag, "ltr")
 
 
 def test_without_a_choice_the_apps_default_holds(app: Flask) -> None:

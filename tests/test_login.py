@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import time_machine
 from blinker import Signal
-from flask import Flask, Response, get_flashed_messages, render_template_string
+from flask import Flask, Response, flash, get_flashed_messages, render_template_string
 from flask import session as flask_session
 from flask.sessions import SessionInterface, SessionMixin
 from flask_login import (
@@ -102,6 +102,76 @@ def test_an_app_without_a_login_manager_gets_one(app: Flask, laptop: Browser) ->
 
     assert answer.location == "/login?next=%2Fprivate"
     assert "Please sign in to see this page." in page.text
+
+
+def _say() -> str:
+    flash("Something else.")
+    return ""
+
+
+@pytest.mark.parametrize("localize", [None, lambda text: f"<{text}>"], ids=["plain", "localized"])
+@pytest.mark.parametrize("login_view", [None, "signin"], ids=["our page", "the app's"])
+def test_a_reason_stands_alone(
+    ada: User, app: Flask, login_view: str | None, localize: Any
+) -> None:
+    """Whoever reads why they are out need not be asked to sign in besides; other words stay."""
+    manager: Any = app.login_manager  # type: ignore[attr-defined]
+    manager.login_view, manager.localize_callback = login_view, localize
+    app.add_url_rule("/signin", "signin", lambda: {"said": get_flashed_messages()})
+    app.add_url_rule("/say", "say", _say)
+    browser, other = Browser(app), Browser(app)
+    sign_in(browser)
+    sign_in(other)
+    other.post("/devices/revoke-others")
+    browser.get("/say")
+
+    page = browser.get(browser.get("/private").location).text
+
+    assert page.count("You were signed out from another device.") == 1
+    assert "Something else." in page
+    assert "sign in to" not in page.replace("Sign in", "")
+
+
+def test_a_refusal_of_the_apps_own_is_left_alone(ada: User, app: Flask) -> None:
+    """With an ``unauthorized_handler`` nothing general was said, and nothing is taken back."""
+    manager: Any = app.login_manager  # type: ignore[attr-defined]
+    manager.unauthorized_handler(lambda: ("out", 401))
+    app.add_url_rule("/say", "say", _say)
+    app.add_url_rule("/said", "said", lambda: {"said": get_flashed_messages()})
+    browser, other = Browser(app), Browser(app)
+    sign_in(browser)
+    sign_in(other)
+    other.post("/devices/revoke-others")
+    browser.get("/say")
+
+    answer = browser.get("/private")
+
+    assert (answer.status_code, answer.text) == (401, "out")
+    assert browser.get("/said").json == {"said": ["Something else."]}
+
+
+@pytest.mark.parametrize("message", ["", "Ours."])
+def test_a_shared_login_manager_speaks_as_before_in_an_app_without_us(message: str) -> None:
+    """What was replaced on it asks first whether the app has device sessions."""
+    manager = LoginManager()
+    manager.login_view = "signin"
+    manager.login_message = message
+    manager.user_loader(lambda key: None)
+    app, plain = bare_app(), Flask("plain")
+    db.init_app(app)
+    DeviceSessions(app)
+    plain.secret_key = "x"
+    for each in (app, plain):
+        manager.init_app(each)
+        add_views(each)
+        each.add_url_rule("/signin", "signin", lambda: {"said": get_flashed_messages()})
+    plain.view_functions["private"] = login_required(lambda: "")
+    Browser(app).get("/open")
+    visitor = plain.test_client()
+
+    answer = visitor.get(visitor.get("/private").location)
+
+    assert answer.json == {"said": [message] if message else []}
 
 
 def test_its_templates_know_the_user(app: Flask, ada: User, laptop: Browser) -> None:

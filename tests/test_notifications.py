@@ -26,6 +26,8 @@ import flask_mailman
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import Envelope
+from babel.messages.catalog import Catalog
+from babel.messages.mofile import write_mo
 from flask import Flask, current_app, has_request_context
 from flask_babel import Babel
 from flask_mailman.backends.smtp import EmailBackend
@@ -182,7 +184,7 @@ class TestWhatIsWritten:
         assert mail.subject == "Your password was changed"
         for body in (mail.text, mail.html):
             assert "every other device was signed out" in body
-            assert "Your devices" in body
+            assert "look at the devices that are signed in" in body
 
     def test_a_device_name_cannot_add_a_header(self) -> None:
         """A subject is one clean line, whatever a browser calls itself (ASVS V1.3.11)."""
@@ -228,15 +230,22 @@ class TestWhatIsWritten:
         assert "ada@" not in repr(mail)
 
 
-def test_a_mail_is_written_in_the_language_of_the_request() -> None:
+def test_a_mail_is_written_in_the_language_of_the_request(tmp_path: Path) -> None:
     """The words are chosen while the person is there; the thread that sends knows no reader."""
+    catalogue = Catalog(locale="ar")
+    catalogue.add("New sign-in to your account", "تسجيل دخول جديد")
+    place = tmp_path / "ar" / "LC_MESSAGES"
+    place.mkdir(parents=True)
+    with (place / "messages.mo").open("wb") as file:
+        write_mo(file, catalogue)
     app = make_app()
-    Babel(app, locale_selector=lambda: "ar")
+    Babel(app, default_translation_directories=str(tmp_path), locale_selector=lambda: "ar")
 
     with app.test_request_context():
         mail = mail_of(new_device(device()))
 
     assert '<html lang="ar" dir="rtl">' in mail.html
+    assert "تسجيل دخول جديد" in mail.html
 
 
 def test_a_mail_can_be_written_without_a_request() -> None:
@@ -282,7 +291,16 @@ class TestLinks:
         for mail in mails:
             assert "http" not in mail.text
             assert "href" not in mail.html
+            assert "open the page “Your devices”" in mail.text
+            assert "open the page “Your devices”" in mail.html
             assert "evil.example" not in mail.text + mail.html
+
+    def test_a_mail_of_an_app_without_our_pages_names_none(self) -> None:
+        """A page that is not there cannot be opened."""
+        with make_app(DEVICE_SESSIONS_PAGES=False).test_request_context():
+            mail = mail_of(new_device(device()))
+
+        assert "Your devices" not in mail.text + mail.html
 
     @pytest.mark.parametrize(
         "path", ["", ".evil.example/", "@evil.example/", "//evil.example/", "/\\evil", None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import string
 import uuid
 from base64 import urlsafe_b64encode
@@ -11,8 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flask_device_sessions import tokens as tokens_module
 from flask_device_sessions.errors import BadToken
-from flask_device_sessions.tokens import SECRET_BITS, SessionToken, digest_of, new_browser_id
+from flask_device_sessions.tokens import (
+    SECRET_BITS,
+    AccessToken,
+    SessionToken,
+    digest_of,
+    new_browser_id,
+)
 
 ID = uuid.UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 TOKEN = SessionToken(ID, bytes(range(16)))
@@ -185,3 +193,72 @@ def test_digest_of_is_sha256_in_lower_case_hex() -> None:
     digest = digest_of(b"abc")
 
     assert digest == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+# -- Access tokens -------------------------------------------------------------------------------
+
+ACCESS = AccessToken(ID, bytes(range(16)), "fds")
+
+access_tokens = st.builds(
+    AccessToken, st.uuids(), st.binary(min_size=16, max_size=16), st.sampled_from(["fds", "a_b"])
+)
+
+
+@given(access_tokens)
+def test_an_access_token_is_read_again(token: AccessToken) -> None:
+    """Every access token survives the way into a header and back, and has the documented form."""
+    text = token.text()
+
+    assert AccessToken.parse(text, token.prefix) == token
+    assert re.fullmatch(rf"{token.prefix}_[0-9A-Za-z]{{49}}", text)
+
+
+def test_the_form_of_an_access_token_never_changes() -> None:
+    """Tokens that are out there go on being read."""
+    assert ACCESS.text() == "fds_0MZU9cIkWJn2C0ltrH4IhTSW2SAyn6sXg1XJZ0IwZKR0z1WTh"
+
+
+@given(access_tokens, st.integers(0, 60), st.sampled_from(string.ascii_letters + string.digits))
+def test_a_mistyped_access_token_is_refused(token: AccessToken, place: int, typed: str) -> None:
+    """One wrong character anywhere fails the checksum."""
+    text = token.text()
+    place %= len(text)
+    changed = text[:place] + typed + text[place + 1 :]
+    if changed == text:
+        return
+
+    with pytest.raises(BadToken):
+        AccessToken.parse(changed, token.prefix)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "fds_",
+        ACCESS.text()[:-1],
+        ACCESS.text() + "0",
+        ACCESS.text() + "\n",
+        ACCESS.text().replace("fds", "gho"),
+        "fds_" + "\u0661" * 49,
+        f"fds_{'z' * 43}{tokens_module._checksum('fds_' + 'z' * 43)}",
+    ],
+)
+def test_what_is_no_access_token_is_refused(text: str) -> None:
+    """Another prefix, length, alphabet, or a number too large: refused, never an error."""
+    with pytest.raises(BadToken):
+        AccessToken.parse(text, "fds")
+
+
+def test_an_access_token_shows_its_secret_nowhere_else() -> None:
+    """Neither ``repr`` nor ``str`` holds the secret (ASVS V16.2.5)."""
+    assert str(ACCESS.secret) not in repr(ACCESS)
+    assert ACCESS.text() not in repr(ACCESS) + str(ACCESS)
+
+
+def test_each_access_token_has_its_own_secret() -> None:
+    """128 random bits, new ones each time (ASVS V7.2.3)."""
+    secrets = {AccessToken.issue(ID, "fds").secret for _ in range(100)}
+
+    assert len(secrets) == 100
+    assert {len(secret) for secret in secrets} == {16}

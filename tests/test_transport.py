@@ -266,7 +266,7 @@ def test_every_answer_of_a_view_varies_by_cookie(
     signed_in, anonymous = laptop.get("/cached"), phone.get("/cached")
 
     for answer in (signed_in, anonymous):
-        assert set(answer.vary) == {"Accept-Language", "Cookie"}
+        assert set(answer.vary) == {"Accept-Language", "Authorization", "Cookie"}
         assert answer.headers["Cache-Control"] == "max-age=60"
         assert "Set-Cookie" not in answer.headers
 

@@ -92,6 +92,17 @@ def test_a_person_without_sessions_has_an_empty_page(ada: User, root: Browser) -
     assert "This account is not signed in on any device." in page
 
 
+def test_a_person_without_a_name_is_called_by_their_key(ada: User, root: Browser) -> None:
+    """The page never takes them for the administrator."""
+    ada.email = ""
+    db.session.commit()
+
+    page = root.get(f"/devices/?user={ada.id}").text
+
+    assert f"Devices of {ada.id}" in page
+    assert "revoke-all" not in page
+
+
 @pytest.mark.parametrize("key", ["0", "-1", "x", "9" * 30, "9" * 5000, "1\x00", " 1", "1" * 256])
 def test_an_administrator_asks_for_nobody(root: Browser, key: str) -> None:
     """What is no key of anybody's is not found, and never an error."""
@@ -151,6 +162,23 @@ def test_an_administrator_ends_anybodys_session(
     assert _last(extension, ada).detail == {"reason": "admin"}
     assert "You were signed out by an administrator." in laptop.get("/login").text
     assert who(root) == ADMIN
+
+
+@pytest.mark.parametrize("kind", ["session", "device"])
+def test_what_a_deleted_person_left_is_not_found(
+    ada: User, laptop: Browser, root: Browser, extension: DeviceSessions, kind: str
+) -> None:
+    """Their page may still be open at the administrator's; not every database cleans up."""
+    sign_in(laptop)
+    [session] = extension.sessions_of(ada)
+    paths = {
+        "session": f"/devices/sessions/{session.id}/revoke",
+        "device": f"/devices/{session.device_id}/revoke",
+    }
+    db.session.execute(sa.delete(User).where(User.id == ada.id))
+    db.session.commit()
+
+    assert root.post(paths[kind]).status_code == 404
 
 
 def test_it_asks_for_the_password_first(

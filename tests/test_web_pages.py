@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from flask import Flask, Response, abort
 
+import flask_device_sessions as device_sessions
 from flask_device_sessions import DeviceSessions
 from flask_device_sessions.ids import new_id
 from flask_device_sessions.testing import Browser
@@ -56,6 +57,8 @@ Ask = Callable[[Browser], Any]
 ASKED: dict[str, tuple[int, Ask]] = {
     "page": (200, lambda browser: browser.get("/devices/")),
     "confirm": (200, lambda browser: browser.get("/confirm")),
+    "activity": (200, lambda browser: browser.get("/devices/activity")),
+    "bad link of a mail": (404, lambda browser: browser.get("/devices/not-me/x")),
     "redirect after a deed": (303, lambda browser: browser.post("/devices/revoke-others")),
     "redirect of a stranger": (302, lambda browser: Browser(browser.application).get("/devices/")),
     "login": (200, lambda browser: Browser(browser.application).get("/login")),
@@ -112,7 +115,7 @@ def test_static_files_may_be_cached() -> None:
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-@pytest.mark.parametrize("path", ["/devices/", "/confirm", "/login"])
+@pytest.mark.parametrize("path", ["/devices/", "/devices/activity", "/confirm", "/login"])
 def test_a_page_lives_under_its_own_policy(path: str) -> None:
     """Nothing inline, nothing from elsewhere: the policy would block it (ASVS V3.4.3)."""
     browser = _in_memory(make_app())
@@ -124,7 +127,7 @@ def test_a_page_lives_under_its_own_policy(path: str) -> None:
     assert not re.search(r'(?:src|href|action)="(?:https?:)?//', page)
 
 
-@pytest.mark.parametrize("path", ["/devices/", "/confirm"])
+@pytest.mark.parametrize("path", ["/devices/", "/devices/activity", "/confirm"])
 def test_every_page_has_a_visible_sign_out(path: str) -> None:
     """A form with a button (ASVS V7.4.4)."""
     page = _in_memory(make_app()).get(path).text
@@ -144,6 +147,15 @@ def test_password_fields_help_password_managers() -> None:
         assert 'type="password"' in field
         assert 'autocomplete="current-password"' in field
         assert "onpaste" not in page
+
+
+def test_an_apps_own_colours_win_in_the_dark_too() -> None:
+    """What sets the colours weighs nothing, so that ``:root`` in the app's style sheet is more."""
+    style = (Path(device_sessions.__file__).parent / "static" / "device_sessions.css").read_text()
+
+    selectors = re.findall(r"^\s*([^\s{}/*][^{}]*?)\s*\{\s*--ds-", style, re.MULTILINE)
+
+    assert selectors == [":where(:root)", ":where(:root:not(.ds-light))"]
 
 
 # -- Templates -----------------------------------------------------------------------------------

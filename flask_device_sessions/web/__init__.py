@@ -32,6 +32,7 @@ URLS: tuple[tuple[str, str, str, Callable[..., Any], Guard], ...] = (
     ("/devices/revoke-all", "revoke_all", "POST", views.revoke_all, login_required),
     ("/devices/not-me/<signed>", "not_me", "GET POST", views.not_me, allow_anonymous),
     ("/devices/activity", "activity", "GET", views.show_activity, login_required),
+    ("/devices/tokens", "tokens", "GET POST", views.tokens, login_required),
 )
 
 

@@ -6,10 +6,22 @@ from typing import Any
 
 from flask import request
 from flask_wtf import FlaskForm
-from wtforms import BooleanField, HiddenField, PasswordField, StringField
+from wtforms import (
+    BooleanField,
+    HiddenField,
+    IntegerField,
+    PasswordField,
+    SelectMultipleField,
+    StringField,
+    ValidationError,
+)
+from wtforms.validators import Optional
+from wtforms.widgets import CheckboxInput, ListWidget
 
-from ..config import Settings
+from ..config import LONGEST_TOKEN, Settings, are_scopes
 from ..i18n import gettext
+from ..models import NAME_LENGTH
+from ..text import clean
 
 
 class PageForm(FlaskForm):
@@ -59,6 +71,47 @@ class ConfirmForm(PageForm):
     password = PasswordField()
     next = HiddenField()
     action = HiddenField()
+
+
+class _Checkboxes(SelectMultipleField):
+    """What is offered, each with a box; if nothing is, whatever has the shape of a scope."""
+
+    widget = ListWidget(prefix_label=False)
+    option_widget = CheckboxInput()
+
+    def pre_validate(self, form: Any) -> None:
+        """Refuse what is not offered."""
+        wanted, offered = self.data or [], {str(value) for value, *_ in self.iter_choices()}
+        if not are_scopes(wanted) or (offered and not set(wanted) <= offered):
+            raise ValidationError(gettext("Choose from the list."))
+
+
+class TokenForm(PageForm):
+    """What a new token is to be."""
+
+    name = StringField()
+    scopes = _Checkboxes()
+    expires_in = IntegerField(validators=[Optional()])
+
+    @classmethod
+    def for_settings(cls, settings: Settings) -> TokenForm:
+        """Return the form with the scopes that this app offers."""
+        lifetime = settings.token_lifetime
+        form = cls(data={"expires_in": lifetime.days or None if lifetime else None})
+        form.scopes.choices = [(scope, scope) for scope in settings.token_scopes]
+        return form
+
+    def validate_name(self, field: StringField) -> None:
+        """Refuse a name that says nothing."""
+        if not clean(field.data, NAME_LENGTH):
+            raise ValidationError(gettext("Say what the token is for."))
+
+    def validate_expires_in(self, field: IntegerField) -> None:
+        """Refuse a number of days that no token can live."""
+        if field.data is not None and not 1 <= field.data <= LONGEST_TOKEN.days:
+            raise ValidationError(
+                gettext("Choose from 1 to %(most)s days.", most=LONGEST_TOKEN.days)
+            )
 
 
 def _identifier_label(field: str) -> str:

@@ -129,13 +129,18 @@ def logout() -> AnyResponse:
 def devices() -> Response:
     """List where the person is signed in, this device first; or another, for an admin."""
     user = _whose()
-    is_own = current_extension.id_of(user) == current_visit().user_id
+    owner_id = current_extension.id_of(user)
+    owner_name = None if owner_id == current_visit().user_id else _name_of(user, owner_id)
     sessions = current_extension.sessions_of(user)
     sessions.sort(key=lambda session: not session.is_current)
     ended = current_extension.recently_ended(user)
     current_extension.load_devices([*sessions, *ended])
-    owner_name = None if is_own else getattr(user, current_extension.settings.identifier_field)
     return page("devices", sessions=sessions, ended=ended, owner_name=owner_name)
+
+
+def _name_of(user: Any, user_id: Any) -> str:
+    """Return what a person signs in with, or for one who has no such name their key."""
+    return str(getattr(user, current_extension.settings.identifier_field) or user_id)
 
 
 def _whose() -> Any:
@@ -200,6 +205,28 @@ def show_activity() -> Response:
     )
 
 
+# -- Tokens ------------------------------------------------------------------------------------
+
+
+def tokens() -> AnyResponse:
+    """List the person's bearer tokens; make one, which asks for the password."""
+    form = forms.TokenForm.for_settings(current_extension.settings)
+    if request.method != "POST":
+        return _tokens_page(form)
+    if not forms.is_genuine():
+        return _expired_form()
+    if not form.validate():
+        return _tokens_page(form, 400)
+    wanted = {"name": form.name.data, "scopes": form.scopes.data, "days": form.expires_in.data}
+    return _guarded("issue_token", **wanted)
+
+
+def _tokens_page(form: forms.TokenForm, status: int = 200, issued: str | None = None) -> Response:
+    sessions = current_extension.sessions_of(current_user)
+    those = [session for session in sessions if session.kind == "token"]
+    return page("tokens", status, form=form, tokens=those, issued=issued)
+
+
 # -- What asks for the password first ------------------------------------------------------------
 
 
@@ -230,14 +257,14 @@ def _confirm_again(form: forms.ConfirmForm, problem: str, status: int) -> Respon
     return page("confirm", status, form=form)
 
 
-def _guarded(name: str, **values: str) -> AnyResponse:
+def _guarded(deed: str, /, **values: Any) -> AnyResponse:
     """Do a deed, or ask for the password first (ASVS 5.0 7.5.2)."""
     if not forms.is_genuine():
         return _expired_form()
     is_own = values.get("session_id") == str(current_session.id)
     if not is_own and stepup.is_needed():
-        return stepup.ask(stepup.Action(name, values))
-    return _DEEDS[name](**values)
+        return stepup.ask(stepup.Action(deed, values))
+    return _DEEDS[deed](**values)
 
 
 def _revoke_device(device_id: str) -> AnyResponse:
@@ -251,7 +278,11 @@ def _revoke_session(session_id: str) -> AnyResponse:
     key = uuid.UUID(session_id)
     session = _or_404(current_extension.find_endable_session(current_user, key), "session", key)
     reason, owner_id = _for_whom(session)
-    return _back(_signed_out(current_extension.revoke(session, reason=reason)), owner_id)
+    ended = current_extension.revoke(session, reason=reason)
+    if session.kind == "token" and current_session and owner_id is None:
+        flash(gettext("The token does not work any more."), "success")
+        return redirect(url_for(".tokens"), _SEE_OTHER)
+    return _back(_signed_out(ended), owner_id)
 
 
 def _for_whom(row: Any) -> tuple[str, Any]:
@@ -268,12 +299,25 @@ def _revoke_all() -> AnyResponse:
     return _back(_signed_out(current_extension.revoke_all(current_user)))
 
 
+def _issue_token(name: str, scopes: list[str], days: int | None) -> AnyResponse:
+    """Make a token and show it, this once."""
+    if not current_extension.may_grant(scopes):
+        abort(403)
+    span = None if days is None else timedelta(days=days)
+    user = current_user._get_current_object()
+    issued = current_extension.issue_token(user, name=name, scopes=scopes, expires_in=span)
+    blank = forms.TokenForm.for_settings(current_extension.settings)
+    blank.name.data, blank.scopes.data = "", []
+    return _tokens_page(blank, issued=issued.token)
+
+
 #: What may wait for the password, by the name under which it is signed.
 _DEEDS: dict[str, Callable[..., AnyResponse]] = {
     "revoke_device": _revoke_device,
     "revoke_session": _revoke_session,
     "revoke_others": _revoke_others,
     "revoke_all": _revoke_all,
+    "issue_token": _issue_token,
 }
 
 

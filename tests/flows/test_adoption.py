@@ -185,7 +185,7 @@ def test_the_one_signed_out_reads_why_on_the_apps_own_page(
 
     assert told is not None
     assert again is not None
-    assert "You were signed out from another device." in told["flashed"]
+    assert told["flashed"] == ["You were signed out from another device."]
     assert "You were signed out from another device." not in again["flashed"]
 
 

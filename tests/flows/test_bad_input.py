@@ -6,7 +6,6 @@ The routes are read from the app, so that a new one is tried without being named
 from __future__ import annotations
 
 import unicodedata
-import uuid
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -245,7 +244,7 @@ def test_a_forged_request_does_nothing_whatever_its_origin_says(
 
 
 @pytest.mark.parametrize(
-    "signed", ["", ".", "a.b.c", "\x00", "x" * 4000, "%ED%A0%80", "..%2f..", str(uuid.uuid4())]
+    "signed", ["", ".", "a.b.c", "\x00", "x" * 4000, "%ED%A0%80", "..%2f..", "8d0a17a7-972d"]
 )
 def test_what_is_no_signed_value_signs_nobody_in(
     app: Flask, ada: User, laptop: Browser, signed: str

@@ -9,12 +9,15 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import time_machine
 from flask import Flask
 
 from flask_device_sessions import DeviceSessions, not_me_reported, session_ended
 from flask_device_sessions.errors import BadToken
+from flask_device_sessions.lifecycle import Lifecycle
 from flask_device_sessions.signing import Purpose
+from flask_device_sessions.store import Store
 from flask_device_sessions.testing import PIXEL, Browser, DeviceSessionFactory, listen_to
 from tests.support import User, add_user, db, make_app, sign_in, statements, who
 
@@ -58,6 +61,12 @@ def _token(extension: DeviceSessions, user: User, issuer: Any, name: str) -> uui
     db.session.commit()
     key: uuid.UUID = token.id
     return key
+
+
+def _delete(user: User) -> None:
+    """Delete a person behind the back of the ORM: what hangs on them is the database's affair."""
+    db.session.execute(sa.delete(User).where(User.id == user.id))
+    db.session.commit()
 
 
 def _actions(extension: DeviceSessions, user: User) -> list[str]:
@@ -230,23 +239,60 @@ def test_the_second_of_two_at_once_finds_it_done(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Between the look and the lock another click was first: one report, and a clear page."""
-    link, find = _link(extension, ada), extension.find_reportable
+    link, report = _link(extension, ada), extension._state.lifecycle.report_not_me
     session = _session(extension, ada)
 
-    def find_and_be_late(signed: str) -> Any:
-        found = find(signed)
-        extension.revoke(session)
-        return found
+    def be_late(*args: Any) -> list[Any]:
+        thief.post("/logout")
+        return report(*args)
 
-    monkeypatch.setattr(extension, "find_reportable", find_and_be_late)
+    monkeypatch.setattr(Lifecycle, "report_not_me", lambda rules, *args: be_late(*args))
+
+    with listen_to(not_me_reported) as heard:
+        answer = reader.post(link)
+
+    db.session.expire_all()
+    assert answer.status_code == 410
+    assert session.end_reason == "logout"
+    assert "not_me_reported" not in _actions(extension, ada)
+    assert heard == []
+
+
+def test_it_dies_with_the_person(
+    ada: User, extension: DeviceSessions, thief: Browser, reader: Browser
+) -> None:
+    """Also where the database keeps the rows of a deleted person (ASVS V7.4.2)."""
+    link = _link(extension, ada)
+    _delete(ada)
+
+    answers = [reader.get(link), reader.post(link)]
+
+    assert [answer.status_code for answer in answers] == [410, 410]
+
+
+def test_the_person_may_go_between_the_look_and_the_lock(
+    ada: User,
+    extension: DeviceSessions,
+    thief: Browser,
+    reader: Browser,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A clear page, not an error."""
+    link, lock = _link(extension, ada), Store.lock_user
+
+    def lock_too_late(store: Store, user_id: Any) -> Any:
+        db.session.execute(sa.delete(User).where(User.id == user_id))
+        return lock(store, user_id)
+
+    monkeypatch.setattr(Store, "lock_user", lock_too_late)
 
     answer = reader.post(link)
 
     assert answer.status_code == 410
-    assert "not_me_reported" not in _actions(extension, ada)
+    assert "That sign-in is over already" in answer.text
 
 
-@pytest.mark.parametrize("how", ["logout", "replaced", "idle", "purged"])
+@pytest.mark.parametrize("how", ["logout", "idle", "purged"])
 def test_it_dies_with_the_session(
     extension: DeviceSessions,
     ada: User,
@@ -263,8 +309,6 @@ def test_it_dies_with_the_session(
     link = _link(extension, ada)
     if how == "logout":
         thief.post("/logout")
-    elif how == "replaced":
-        sign_in(thief)
     elif how == "idle":
         clock.shift(timedelta(days=1))
     else:
@@ -275,6 +319,24 @@ def test_it_dies_with_the_session(
 
     assert [answer.status_code for answer in answers] == [410, 410]
     assert "not_me_reported" not in _actions(extension, ada)
+
+
+def test_a_thief_who_signs_in_again_does_not_get_rid_of_it(
+    extension: DeviceSessions, ada: User, thief: Browser, reader: Browser
+) -> None:
+    """While that device is signed in, its owner's link works, for tokens of before, too."""
+    session = _session(extension, ada)
+    token = _token(extension, ada, session.id, "from before")
+    link = _link(extension, ada)
+    sign_in(thief)
+
+    answers = [reader.get(link), reader.post(link), reader.post(link)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 410]
+    assert who(thief) is None
+    ended = extension.find_session(ada, token)
+    assert ended is not None
+    assert ended.end_reason == "not_me"
 
 
 def test_idle_at_the_click_is_over_too(
