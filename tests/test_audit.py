@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_device_sessions import DeviceSessions
-from flask_device_sessions.audit import ACTIONS
+from flask_device_sessions.audit import ACTIONS, ALARMING
 from flask_device_sessions.logs import Throttled
 from flask_device_sessions.testing import Browser
 from tests.support import (
@@ -100,6 +100,25 @@ def test_every_documented_action_is_seen_and_no_other(
 
 def _actions(extension: DeviceSessions) -> set[str]:
     return set(db.session.scalars(sa.select(extension.event_model.action)))
+
+
+def test_what_alarms_is_an_action() -> None:
+    """A name that is mistyped there would be information only (ASVS V16.3.3)."""
+    assert set(ACTIONS) >= ALARMING
+    assert len(ALARMING) == 7
+
+
+def test_an_event_of_a_session_names_its_device(
+    extension: DeviceSessions, ada: User, trail: Any
+) -> None:
+    """Who reads "a session ended" can tell on which device (ASVS V16.2.1)."""
+    devices = {s.id: s.device_id for s in extension.sessions_of(ada, ended=True)}
+    devices |= {s.id: s.device_id for s in extension.sessions_of(ada)}
+
+    events = [event for event in extension.events_of(ada) if event.session_id]
+
+    assert {event.action for event in events} >= {"session_started", "session_ended"}
+    assert all(event.device_id == devices[event.session_id] for event in events)
 
 
 def test_an_untouched_trail_is_whole(extension: DeviceSessions, ada: User, trail: Any) -> None:

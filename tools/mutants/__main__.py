@@ -35,7 +35,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "tests/test_accounts.py",
         "tests/flows/test_two_devices.py",
     ),
-    "audit": ("tests/test_audit.py", "tests/flows/test_replay.py", "tests/test_logs.py"),
+    "audit": ("tests/test_audit.py", "tests/test_accounts.py", "tests/flows/test_watch.py"),
     "throttle": ("tests/test_throttle.py", "tests/test_accounts.py"),
     "lifecycle": (
         "tests/flows/test_replay.py",
