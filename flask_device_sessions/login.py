@@ -26,7 +26,7 @@ from flask_login.signals import (
 from . import problems
 from .errors import ConfigError
 from .i18n import N_, gettext
-from .proxies import EXTENSION, current_extension, current_user
+from .proxies import EXTENSION, current_extension, current_user, running_app
 
 LOGIN_ENDPOINT = "device_sessions.login"
 CONFIRM_ENDPOINT = "device_sessions.confirm"
@@ -96,7 +96,7 @@ def _loader_of(manager: LoginManager) -> Any:
         if EXTENSION not in current_app.extensions:
             original()
             return
-        user_accessed.send(_app())
+        user_accessed.send(running_app())
         user = current_extension.load_user()
         if user is None and manager.request_callback is not None:
             user = manager._load_user_from_request(request)  # such as an API key of the app's
@@ -134,13 +134,13 @@ def _answer_programs(manager: Any) -> None:
     def unauthorized() -> Any:
         if manager.unauthorized_callback is not None or not _reads_json():
             return to_login()
-        user_unauthorized.send(_app())
+        user_unauthorized.send(running_app())
         return problems.unauthenticated()
 
     def needs_refresh() -> Any:
         if manager.needs_refresh_callback is not None or not _reads_json():
             return to_confirm()
-        user_needs_refresh.send(_app())
+        user_needs_refresh.send(running_app())
         return problems.confirmation_required()
 
     manager.unauthorized, manager.needs_refresh = unauthorized, needs_refresh
@@ -182,7 +182,7 @@ def announce_logout(user: Any) -> None:
 def _announce(signal: Signal, user: Any) -> None:
     g._device_sessions_announces = True
     try:
-        signal.send(_app(), user=user)
+        signal.send(running_app(), user=user)
     finally:
         g._device_sessions_announces = False
 
@@ -233,11 +233,6 @@ def set_user(user: Any | None) -> None:
     """Make ``current_user`` this user for the rest of the request; ``None`` is anonymous."""
     manager: Any = current_app.login_manager  # type: ignore[attr-defined]
     manager._update_request_context_with_user(user)
-
-
-def _app() -> Flask:
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    return app
 
 
 def _on_logged_in(app: Flask, user: Any, **extra: Any) -> None:

@@ -31,6 +31,7 @@ from .ambient import utc_now
 from .config import PREFIX
 from .errors import ConfigError
 from .logs import Throttled
+from .proxies import running_app
 from .redirects import safe_next
 from .text import clean
 
@@ -176,7 +177,7 @@ def path_of(endpoint: str, **values: Any) -> str | None:
     Returns:
         ``None`` when the app has no such page, or has it on a host of its own.
     """
-    app = _app()
+    app = running_app()
     app.inject_url_defaults(endpoint, values)
     try:
         return safe_next(app.url_map.bind("").build(endpoint, values))
@@ -247,7 +248,7 @@ class Outbox:
         with line.changed:
             has_room = len(line.waiting) < self._capacity
             if has_room:
-                line.waiting.append(_Job(_app(), name, mail, mailer))
+                line.waiting.append(_Job(running_app(), name, mail, mailer))
                 self._ensure_moving(line)
         if not has_room:
             self._full.warning("A mail was dropped: %d are waiting already", self._capacity)
@@ -352,7 +353,7 @@ class Notifier:
     @property
     def has_mailer(self) -> bool:
         """Whether the running app can send mails."""
-        return find_mailer(_app(), self._mailer) is not None
+        return find_mailer(running_app(), self._mailer) is not None
 
     def new_device(self, user: Any, device_session: Any, *, not_me_path: str | None = None) -> None:
         """Tell a person of a sign-in from a device that their account had not seen before.
@@ -400,7 +401,7 @@ class Notifier:
     def _notify(self, name: str, user: Any, **values: Any) -> None:
         """Write a mail and post it; a broken template must not break a sign-in."""
         try:
-            mailer = find_mailer(_app(), self._mailer)
+            mailer = find_mailer(running_app(), self._mailer)
             if mailer is None:
                 self._say_off()
                 return
@@ -450,11 +451,6 @@ class Notifier:
 
 def _time_ago(moment: datetime) -> str:
     return i18n.time_ago(moment, utc_now())
-
-
-def _app() -> Flask:
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    return app
 
 
 def _log_failure(name: str, error: BaseException) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from blinker import Signal
-from flask import Flask, current_app
+from flask import Flask
 
 from . import login, models, store
 from .accounts import Accounts
@@ -19,6 +19,7 @@ from .housekeeping import Housekeeping
 from .lifecycle import Lifecycle
 from .notifications import Notifier
 from .places import Atlas
+from .proxies import running_app
 from .signing import Purpose
 from .store import Store
 from .transport import Transport
@@ -96,7 +97,7 @@ def assemble(app: Flask, given: dict[str, Any]) -> Parts:
 
 def tell(signal: Signal, **facts: Any) -> None:
     """Send a signal of the app that is running."""
-    signal.send(current_app._get_current_object(), **facts)  # type: ignore[attr-defined]
+    signal.send(running_app(), **facts)
 
 
 def _is_active(user: Any) -> bool:

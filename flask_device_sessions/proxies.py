@@ -6,7 +6,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, cast
 
 import flask_login
-from flask import current_app, g, has_app_context, has_request_context
+from flask import Flask, current_app, g, has_app_context, has_request_context
 from werkzeug.local import LocalProxy
 
 from .ambient import ambient
@@ -28,6 +28,12 @@ def _extension() -> DeviceSessions:
             "This app has no device sessions: call DeviceSessions(app), or init_app(app)."
         )
     return cast("DeviceSessions", extension)
+
+
+def running_app() -> Flask:
+    """Return the app that is running, itself and no proxy."""
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    return app
 
 
 def current_visit() -> Visit:

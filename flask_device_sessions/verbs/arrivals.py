@@ -1,0 +1,231 @@
+"""Who is calling: the session of a request, and what is noted of it."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from flask import Response, current_app, g, request
+from flask_login.config import EXEMPT_METHODS
+
+from .. import (
+    decorators,
+    forgery,
+    lifecycle,
+    login,
+    messages,
+    signals,
+    store,
+)
+from ..ambient import utc_now
+from ..audit import Entry
+from ..errors import NoSuchUser, StoreUnavailable
+from ..faults import STORE_FAULTS
+from ..logs import Throttled
+from ..parts import tell
+from ..proxies import current_user, running_app
+from ..tokens import Credential
+from ..transport import is_bearer
+from ..visit import Outgoing, Visit, unavailable
+from .departures import Departures
+
+_logger = logging.getLogger("flask_device_sessions")
+_touch_warning = Throttled(_logger, timedelta(minutes=1))
+
+
+class Arrivals(Departures):
+    """Restores the session of each request, before its view."""
+
+    def visit(self) -> Visit:
+        """Return the state of the running request, restoring its session if need be."""
+        visit = _known_visit()
+        if visit is None:
+            visit = self._make_visit()
+            g._device_sessions_visit = visit
+            login.forget_user()
+            if not _is_static(request.endpoint):
+                self._restore(visit)
+                login.follow_freshness(self._is_fresh(visit, self.settings.freshness))
+            g.current_session = visit.session
+        return visit
+
+    def _before_request(self) -> Any:
+        login.ensure_joined(running_app())
+        forgery.spare_programs(running_app())
+        self.visit()
+        if not self.settings.require_login or _is_open(request.endpoint):
+            return None
+        if request.method in EXEMPT_METHODS or running_app().config.get("LOGIN_DISABLED"):
+            return None  # as login_required does
+        return None if current_user.is_authenticated else login.unauthorized()
+
+    def _make_visit(self) -> Visit:
+        caller = request._get_current_object()  # type: ignore[attr-defined]
+        client = self._state.transport.client_from(running_app(), caller)
+        return Visit(caller, client, utc_now(), is_bearer=is_bearer(caller))
+
+    def _restore(self, visit: Visit) -> None:
+        """Find out whether the caller's credential is good, and note their activity."""
+        state = self._state
+        token = state.transport.read_token(running_app(), request)
+        if token is None:
+            return
+        may_write = state.store.is_clean
+        try:
+            outcome = state.lifecycle.restore(token, visit.client, visit.now)
+        except StoreUnavailable as fault:
+            _logger.error("Nobody can be recognised: %s", fault)
+            visit.fault, visit.session = fault, unavailable(fault)
+            return
+        if isinstance(outcome, lifecycle.Refused):
+            visit.refused = outcome
+            if outcome.found is not None and may_write:
+                self._write_down_refusal(visit, outcome.found, outcome)
+            return
+        visit.found = outcome.found
+        if may_write:
+            self._write_down_activity(visit, outcome, token)
+        visit.enter(visit.found.session(), visit.found.id, visit.found.user_id, None)
+
+    # -- What is written down ----------------------------------------------------------------------
+
+    def _write_down_activity(
+        self, visit: Visit, restored: lifecycle.Restored, token: Credential
+    ) -> None:
+        """Note a move, a new secret, activity: what is due. The request goes on in any case."""
+        rules, found = self._state.lifecycle, restored.found
+        try:
+            if rules.has_moved(found, visit.client):
+                self._move(visit, found)
+            if rules.is_rotation_due(restored, visit.now):
+                self._rotate_on_clock(visit, found, token)
+            rules.settle(restored, visit.now)
+            rules.touch(found, visit.client, visit.now)
+        except (StoreUnavailable, NoSuchUser, *STORE_FAULTS) as error:
+            _touch_warning.warning("Activity could not be noted: %s", error)
+
+    def _move(self, visit: Visit, found: store.Found) -> None:
+        rules, old = self._state.lifecycle, found.last_ip_address
+        values = rules.moved_values(visit.client)
+        found.note(**values)  # also if it cannot be written: this request is not fresh
+        new = values["last_ip_address"]
+        if "authenticated_at" not in values and not self._noted.is_due((found.id, new)):
+            return  # between two networks, to and fro
+
+        def unit() -> None:
+            for session in rules.move(found, values, visit.client, visit.now):
+                facts = {"session": session, "old": old, "new": new}
+                self._after_commit(partial(tell, signals.ip_changed, **facts))
+
+        self._state.store.run(unit)
+
+    def _rotate_on_clock(self, visit: Visit, found: store.Found, token: Credential) -> None:
+        def unit() -> None:
+            rotated = self._state.lifecycle.rotate_on_clock(token, found, visit.client, visit.now)
+            if rotated is not None:
+                self._send_new_secret(visit, *rotated, signals.session_rotated)
+
+        self._state.store.run(unit)
+
+    def _write_down_refusal(
+        self, visit: Visit, found: store.Found, refused: lifecycle.Refused
+    ) -> None:
+        """Mark the row of a session that ended by itself: nothing revives it then."""
+        reason = str(refused.reason)
+
+        def unit() -> None:
+            ended = self._state.lifecycle.end_found(found, reason, visit.client, visit.now)
+            self._announce_ends(dict.fromkeys(ended, reason))
+
+        try:
+            if refused.is_due:
+                self._state.store.run(unit)
+            elif self._noted.is_due(found.id):
+                entry = Entry("ended_session_used", found, detail={"reason": reason})
+                note = partial(self._state.lifecycle.note, found.user_id, entry)
+                self._state.store.run(lambda: note(visit.client, visit.now))
+        except (StoreUnavailable, NoSuchUser) as error:
+            _touch_warning.warning("The end of a session could not be noted: %s", error)
+
+    def note_foreign_id(self, kind: str, row_id: uuid.UUID) -> None:
+        """Record that the person who is signed in tried an id that is not theirs.
+
+        Once a minute and person: whoever tries many must not fill the table. Nobody looks
+        whether somebody else's row has the id, so both cost the same.
+
+        Args:
+            kind: ``"session"`` or ``"device"``.
+            row_id: what was tried.
+        """
+        visit, state = self.visit(), self._state
+        if visit.user_id is None or not state.foreign_ids.is_due(visit.user_id):
+            return
+        detail = {"kind": kind, "id": str(row_id)}
+        entry = Entry("foreign_id_tried", visit.session, detail=detail)
+        note = partial(state.lifecycle.note, visit.user_id, entry, visit.client, visit.now)
+        try:
+            state.store.run(note)
+        except (StoreUnavailable, NoSuchUser) as error:
+            _touch_warning.warning("The use of a foreign id could not be noted: %s", error)
+
+    # -- After the view ----------------------------------------------------------------------------
+
+    def _after_request(self, response: Response) -> Response:
+        visit = _known_visit()
+        if visit is not None and not _is_static(request.endpoint):
+            outgoing = Outgoing() if visit.is_bearer else visit.outgoing
+            self._state.transport.write(running_app(), response, outgoing)
+            login.forget_freshness()
+            forgery.forget_sparing()
+        return response
+
+    # -- What views ask ----------------------------------------------------------------------------
+
+    def load_user(self) -> Any | None:
+        """Return the user of the running request for Flask-Login; ``None`` is anonymous."""
+        visit = self.visit()
+        if visit.fault is not None:
+            return visit.session
+        if visit.user is None and visit.found is not None:
+            visit.user = visit.found.user()
+        return visit.user
+
+    def is_fresh(self, max_age: timedelta | None = None) -> bool:
+        """Whether the current session's password check still counts.
+
+        Args:
+            max_age: how long it counts; default: ``FRESHNESS``.
+        """
+        return self._is_fresh(self.visit(), max_age or self.settings.freshness)
+
+    def why_signed_out(self) -> str | None:
+        """Return a sentence on why the caller's session ended, if their cookie had one."""
+        reason = self.visit().ended_because
+        return None if reason is None else messages.why_you_are_out(reason)
+
+    def forget_ended(self) -> None:
+        """Delete the cookie of a session that is no more; its owner has been told."""
+        visit = self.visit()
+        if visit.refused is not None:
+            visit.outgoing.is_clearing = True
+
+
+def _known_visit() -> Visit | None:
+    """Return the visit of the running request, if it has one yet."""
+    visit: Visit | None = g.get("_device_sessions_visit")
+    is_this = visit is not None and visit.request is request._get_current_object()  # type: ignore[attr-defined]
+    return visit if is_this else None
+
+
+def _is_static(endpoint: str | None) -> bool:
+    return endpoint is not None and (endpoint == "static" or endpoint.endswith(".static"))
+
+
+def _is_open(endpoint: str | None) -> bool:
+    """Whether ``REQUIRE_LOGIN`` leaves this endpoint alone."""
+    view = current_app.view_functions.get(endpoint or "")
+    is_public = view is None or decorators.allows_anonymous(view)
+    return is_public or _is_static(endpoint) or login.is_login_view()
