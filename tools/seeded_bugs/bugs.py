@@ -119,7 +119,7 @@ BUGS = (
     Bug(
         "revoke-everyone-stops",
         "Everyone is signed out up to the first one who was deleted.",
-        "extension.py",
+        "verbs/managing.py",
         "        except NoSuchUser:\n            return 0  # deleted",
         "        except ZeroDivisionError:\n            return 0  # deleted",
         ("tests/test_extension.py",),
@@ -242,7 +242,7 @@ BUGS = (
     Bug(
         "account-switch-leaves-a-session",
         "Whose browser somebody else signs in with stays signed in, without a cookie.",
-        "extension.py",
+        "verbs/signing_in.py",
         "if previous[1] is not None and previous[0] != visit.user_id:",
         "if False:",
         ("tests/test_extension.py", MACHINE),
@@ -250,7 +250,7 @@ BUGS = (
     Bug(
         "revoke-others-ends-this-one",
         '"Sign out all other devices" signs this one out, too.',
-        "extension.py",
+        "verbs/managing.py",
         "others = [] if current_id is None else [self.session_model.id != current_id]",
         "others: list[Any] = []",
         (TWO_DEVICES,),
@@ -259,7 +259,7 @@ BUGS = (
     Bug(
         "cookie-before-commit",
         "The cookie is sent though the row was rolled back.",
-        "extension.py",
+        "verbs/departures.py",
         "self._after_commit(lambda: visit.send(**cookies))",
         "visit.send(**cookies)",
         ("tests/test_extension.py",),
@@ -267,7 +267,7 @@ BUGS = (
     Bug(
         "signal-before-commit",
         "Listeners hear of an end that may never be.",
-        "extension.py",
+        "verbs/departures.py",
         "self._after_commit(partial(self._tell_end, session, session.id, reason))",
         "self._tell_end(session, session.id, reason)",
         ("tests/test_extension.py",),
@@ -283,7 +283,7 @@ BUGS = (
     Bug(
         "fault-is-anonymous",
         "With the database down, people are taken for strangers and lose their cookie.",
-        "extension.py",
+        "verbs/arrivals.py",
         "            visit.fault, visit.session = fault, unavailable(fault)\n",
         "",
         ("tests/test_extension.py", "tests/test_web_views.py"),
@@ -397,7 +397,7 @@ BUGS = (
     Bug(
         "always-fresh",
         "Nothing ever asks for the password again.",
-        "extension.py",
+        "verbs/departures.py",
         "        return age < max_age",
         "        return True",
         (STEP_UP,),
