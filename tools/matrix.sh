@@ -3,7 +3,7 @@
 #
 #   tools/matrix.sh PYTHON [pytest options]   PYTHON is the one that `make test` has covered
 #
-# On every engine, without the browser and without the coverage gate. WORKERS sets the number of
+# On every engine, without the browser, what is slow, and the coverage gate. WORKERS sets the number of
 # pytest-xdist processes. LOWEST_PYTHON (default: the oldest found) runs the lowest versions.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -43,7 +43,7 @@ run_suite() {
     echo "$stamp" >"$environment/stamp"
   fi
   if DEVICE_SESSIONS_TEST=all "$environment/bin/python" -m pytest -q -n "$workers" \
-    --dist loadgroup -m "not browser" "$@" </dev/null; then
+    --dist loadgroup -m "not browser and not slow" "$@" </dev/null; then
     results+=("$name: passed in $((SECONDS - started)) s")
   else
     results+=("$name: FAILED")
