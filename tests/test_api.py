@@ -626,8 +626,10 @@ def test_a_method_that_is_not_there_is_a_problem(
 def test_the_methods_of_the_app_are_its_own(app: Flask, program: FlaskClient) -> None:
     """Its 404 and 405 stay what they are."""
     app.add_url_rule("/api/notes", "notes", lambda: "notes", methods=["GET"])
+    app.add_url_rule("/old", "old", lambda: "old", methods=["POST"], redirect_to="/api/notes")
 
     assert program.post("/api/notes").mimetype == "text/html"
+    assert program.get("/old").status_code == 405
     assert program.get("/api/nothing").mimetype == "text/html"
 
 
