@@ -154,6 +154,11 @@ class DeviceSessions:
         return self._state.transport.signatures(_app())
 
     @property
+    def session_cookie_name(self) -> str:
+        """Name of the session cookie."""
+        return self._state.transport.cookie_name(_app())
+
+    @property
     def browser_cookie_name(self) -> str:
         """Name of the cookie that recognises the browser."""
         return self._state.transport.browser_cookie_name(_app())

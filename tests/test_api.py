@@ -727,6 +727,17 @@ def test_the_document_lists_the_routes(document: dict[str, Any]) -> None:
     }
 
 
+def test_the_document_names_the_cookie_of_the_app(document: dict[str, Any]) -> None:
+    """Over HTTPS and over HTTP it has different names."""
+    secure = make_app(DEVICE_SESSIONS_COOKIE_SECURE=True).test_client().get("/api/openapi.json")
+
+    names = [
+        one["components"]["securitySchemes"]["cookie"]["name"]
+        for one in (document, body_of(secure))
+    ]
+    assert names == ["device_session", "__Host-device_session"]
+
+
 def test_the_document_says_who_may_call(document: dict[str, Any]) -> None:
     """Two operations are for everybody."""
     is_open = {
