@@ -628,8 +628,10 @@ def test_a_method_that_is_not_there_is_a_problem(
 def test_the_methods_of_the_app_are_its_own(app: Flask, program: FlaskClient) -> None:
     """Its 404 and 405 stay what they are."""
     app.add_url_rule("/api/notes", "notes", lambda: "notes", methods=["GET"])
+    app.add_url_rule("/old", "old", lambda: "old", methods=["POST"], redirect_to="/api/notes")
 
     assert program.post("/api/notes").mimetype == "text/html"
+    assert program.get("/old").status_code == 405
     assert program.get("/api/nothing").mimetype == "text/html"
 
 
@@ -725,6 +727,17 @@ def test_the_document_lists_the_routes(document: dict[str, Any]) -> None:
         (rule, method, names.get(endpoint, re.sub("_(.)", lambda m: m[1].upper(), endpoint)))
         for rule, endpoint, method, _, _ in URLS
     }
+
+
+def test_the_document_names_the_cookie_of_the_app(document: dict[str, Any]) -> None:
+    """Over HTTPS and over HTTP it has different names."""
+    secure = make_app(DEVICE_SESSIONS_COOKIE_SECURE=True).test_client().get("/api/openapi.json")
+
+    names = [
+        one["components"]["securitySchemes"]["cookie"]["name"]
+        for one in (document, body_of(secure))
+    ]
+    assert names == ["device_session", "__Host-device_session"]
 
 
 def test_the_document_says_who_may_call(document: dict[str, Any]) -> None:

@@ -67,12 +67,17 @@ def refuse_method() -> Response | None:
     error = request.routing_exception
     if not isinstance(error, MethodNotAllowed) or not error.valid_methods:
         return None
+    return http_error(error) if _is_ours(next(iter(error.valid_methods))) else None
+
+
+def _is_ours(method: str) -> bool:
+    """Whether this URL, with that method, is one of this API's."""
     adapter = current_app.create_url_adapter(request)
-    method = next(iter(error.valid_methods))
-    endpoint = adapter and adapter.match(method=method)[0]
-    if not endpoint or not endpoint.startswith(f"{API}."):
-        return None
-    return http_error(error)
+    try:
+        endpoint = adapter and adapter.match(method=method)[0]
+    except HTTPException:  # a URL that redirects
+        return False
+    return bool(endpoint) and str(endpoint).startswith(f"{API}.")
 
 
 def keep_private(response: Response) -> Response:

@@ -116,18 +116,16 @@ def list_events() -> Response:
 
 def openapi() -> Response:
     """Describe this API as an OpenAPI 3.1 document."""
-    document = _document() | {"servers": [{"url": _base()}]}
+    document = json.loads(_document())
+    document["servers"] = [{"url": url_for(".openapi").removesuffix("/openapi.json")}]
+    cookie = document["components"]["securitySchemes"]["cookie"]
+    cookie["name"] = current_extension.session_cookie_name
     return jsonify(document)
 
 
 @cache
-def _document() -> dict[str, Any]:
-    text = files(__package__).joinpath("openapi.json").read_text("utf-8")
-    return dict(json.loads(text))
-
-
-def _base() -> str:
-    return url_for(".openapi").removesuffix("/openapi.json")
+def _document() -> str:
+    return files(__package__).joinpath("openapi.json").read_text("utf-8")
 
 
 # -- Inside ----------------------------------------------------------------------------------------

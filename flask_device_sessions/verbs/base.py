@@ -63,6 +63,11 @@ class Base:
         return self._state.transport.signatures(running_app())
 
     @property
+    def session_cookie_name(self) -> str:
+        """Name of the session cookie."""
+        return self._state.transport.cookie_name(running_app())
+
+    @property
     def browser_cookie_name(self) -> str:
         """Name of the cookie that recognises the browser."""
         return self._state.transport.browser_cookie_name(running_app())
