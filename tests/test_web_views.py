@@ -482,6 +482,16 @@ def test_strangers_change_nothing(alone: Browser, path: str) -> None:
     assert alone.post(path).status_code == 302
 
 
+def test_the_list_leads_to_the_other_pages(ada: User, laptop: Browser) -> None:
+    """Also under a layout of the app's own, which knows nothing of them."""
+    sign_in(laptop)
+
+    text = laptop.get("/devices/").text.partition("<main")[2]
+
+    assert 'href="/devices/activity"' in text
+    assert 'href="/devices/tokens"' in text
+
+
 def test_the_list_is_of_ones_own_sessions(
     extension: DeviceSessions, ada: User, laptop: Browser, phone: Browser
 ) -> None:
