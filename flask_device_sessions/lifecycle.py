@@ -404,8 +404,7 @@ class Lifecycle:
     def _time_is_up(self, session: Any, now: datetime) -> str | None:
         if session.expires_at is not None and now >= session.expires_at:
             return "expired"
-        is_idle = session.kind == "browser" and self._settings.is_idle(session.last_active_at, now)
-        return "idle" if is_idle else None
+        return "idle" if self._settings.is_idle(session.last_active_at, now) else None
 
     def _user_is_out(self, found: Found) -> str | None:
         if self._is_user_active is None:

@@ -199,8 +199,7 @@ class DeviceSessionMixin(_OwnedMixin):
     @property
     def is_idle(self) -> bool:
         """Whether ``IDLE_TIMEOUT`` has passed since the last activity."""
-        is_program = self.kind == "token"  # may rest for as long as its token lives
-        return not is_program and ambient.settings().is_idle(self.last_active_at, utc_now())
+        return ambient.settings().is_idle(self.last_active_at, utc_now())
 
     @property
     def is_fresh(self) -> bool:

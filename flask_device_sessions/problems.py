@@ -27,6 +27,9 @@ class Kind(NamedTuple):
     title: str
 
 
+#: What the challenges are for (RFC 6750 3 asks for a parameter).
+REALM = "api"
+
 #: Every problem by the end of its ``type``.
 KINDS = {
     "malformed-body": Kind(400, "The body is not a JSON object"),
@@ -117,5 +120,6 @@ def insufficient_scope(scopes: Sequence[str]) -> Response:
 
 
 def _challenge(**values: str) -> dict[str, str]:
-    parts = ", ".join(f'{name}="{value}"' for name, value in values.items())
-    return {"WWW-Authenticate": f"Bearer {parts}".rstrip()}
+    facts = {"realm": REALM, **values}
+    parts = ", ".join(f'{name}="{value}"' for name, value in facts.items())
+    return {"WWW-Authenticate": f"Bearer {parts}"}

@@ -88,7 +88,7 @@ class Retention:
         return self._delete_oldest(self._sessions.c.expires_at, before, limit, never_ended)
 
     def list_idle(self, before: datetime, after: uuid.UUID | None, limit: int) -> list[Any]:
-        """Return sessions of browsers that were last active before that time, by id.
+        """Return live sessions that were last active before that time, by id.
 
         Args:
             before: ``IDLE_TIMEOUT`` is in it already.
@@ -104,11 +104,7 @@ class Retention:
 
     def _is_idle(self, before: datetime) -> Any:
         columns = self._sessions.c
-        return sa.and_(
-            columns.ended_at.is_(None),
-            columns.last_active_at < before,
-            columns.kind == "browser",  # a token may rest
-        )
+        return sa.and_(columns.ended_at.is_(None), columns.last_active_at < before)
 
     # -- Devices ---------------------------------------------------------------------------
 
@@ -216,14 +212,14 @@ class Retention:
         return self._count(events.id.is_not(None) if user_id is None else events.user_id == user_id)
 
     def count(self, now: datetime, active_since: datetime | None) -> Counts:
-        """Count what there is at ``now``; ``active_since``: before it a browser was idle."""
+        """Count what there is at ``now``; ``active_since``: before it a session was idle."""
         session = self._sessions.c
         is_live = sa.and_(
             session.ended_at.is_(None),
             sa.or_(session.expires_at.is_(None), session.expires_at > now),
         )
         if active_since is not None:
-            is_live &= sa.or_(session.kind != "browser", session.last_active_at > active_since)
+            is_live &= session.last_active_at > active_since
         browsers, tokens = (
             self._count(is_live & (session.kind == kind)) for kind in ("browser", "token")
         )

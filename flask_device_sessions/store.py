@@ -556,8 +556,7 @@ class Store:
             sa.or_(session.expires_at.is_(None), session.expires_at > now),
         )
         if active_since is not None:
-            is_in_use = session.last_active_at > active_since
-            statement = statement.where(sa.or_(session.kind == "token", is_in_use))
+            statement = statement.where(session.last_active_at > active_since)
         return statement
 
     def list_ended(self, user_id: Any, limit: int | None = None) -> list[Any]:

@@ -173,7 +173,7 @@ def test_wrong_credentials_get_one_answer(app: Flask, program: FlaskClient, ada:
 
     assert {problem_of(answer) for answer in answers} == {"wrong-credentials"}
     assert len({answer.get_data() for answer in answers}) == 1
-    assert {answer.headers["WWW-Authenticate"] for answer in answers} == {"Bearer"}
+    assert {answer.headers["WWW-Authenticate"] for answer in answers} == {'Bearer realm="api"'}
 
 
 def test_a_person_who_is_deleted_meanwhile_gets_the_same_answer(
@@ -264,7 +264,7 @@ def test_the_token_shows_and_ends_its_session(
     assert shown["is_current"]
     assert (ended.status_code, ended.get_data()) == (204, b"")
     assert problem_of(after) == "invalid-token"
-    assert after.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+    assert after.headers["WWW-Authenticate"] == 'Bearer realm="api", error="invalid_token"'
     assert extension.sessions_of(ada, ended=True)[0].end_reason == "logout"
 
 
@@ -273,7 +273,7 @@ def test_nobody_gets_a_challenge(program: FlaskClient) -> None:
     answer = program.get("/api/session")
 
     assert problem_of(answer) == "unauthenticated"
-    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="api"'
 
 
 @pytest.mark.parametrize("config", [{"DEVICE_SESSIONS_REQUIRE_LOGIN": True}])
@@ -455,7 +455,7 @@ def test_what_an_intruder_would_do_needs_a_fresh_password(
 
     assert problem_of(answer) == "confirmation-required"
     assert answer.headers["WWW-Authenticate"] == (
-        'Bearer error="insufficient_user_authentication", max_age="600"'
+        'Bearer realm="api", error="insufficient_user_authentication", max_age="600"'
     )
     assert len(extension.sessions_of(ada)) == 2
 
@@ -539,7 +539,10 @@ def test_an_issued_token_gives_no_more_than_it_has(
     answer = program.post("/api/tokens", json={"name": "x", "scopes": ["admin"]}, headers=bearer)
 
     assert problem_of(answer) == "insufficient-scope"
-    assert answer.headers["WWW-Authenticate"] == 'Bearer error="insufficient_scope", scope="admin"'
+    assert (
+        answer.headers["WWW-Authenticate"]
+        == 'Bearer realm="api", error="insufficient_scope", scope="admin"'
+    )
 
 
 def test_who_signed_in_with_the_password_gives_any_scope(
@@ -826,3 +829,27 @@ def test_a_sign_in_costs_no_more_than_a_browsers(
 
     assert len([one for one in seen if one != "COMMIT"]) <= 10
     assert seen.count("COMMIT") == 1
+
+
+def test_the_document_names_the_scopes_that_the_app_offers() -> None:
+    """Else whoever goes by it is refused (RFC 6749 3.3)."""
+    app = make_app(DEVICE_SESSIONS_TOKEN_SCOPES=["notes:read", "notes:write"])
+
+    document = app.test_client().get("/api/openapi.json").get_json()
+
+    scopes = document["components"]["schemas"]["TokenRequest"]["properties"]["scopes"]
+    assert scopes["items"] == {"type": "string", "enum": ["notes:read", "notes:write"]}
+
+
+def test_a_foreign_id_is_noted(
+    app: Flask, extension: DeviceSessions, ada: User, program: FlaskClient
+) -> None:
+    """As on the pages: once a minute, in the trail of who tried."""
+    token = extension.issue_token(ada, name="script").token
+    for _ in range(3):
+        program.delete(
+            f"/api/sessions/{uuid.uuid4()}", headers={"Authorization": f"Bearer {token}"}
+        )
+
+    actions = [event.action for event in extension.events_of(ada)]
+    assert actions.count("foreign_id_tried") == 1

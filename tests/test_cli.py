@@ -450,17 +450,6 @@ def test_a_token_that_cannot_be_is_said(app: Flask, ada: User, wrong: list[str])
     assert failure_of(app, "token", ADA, *wrong)
 
 
-def test_a_token_that_rests_is_live(app: Flask, ada: User) -> None:
-    """Idleness ends browsers only: it is counted, and a purge leaves it."""
-    with time_machine.travel(datetime.now(timezone.utc) - timedelta(days=300)):
-        output_of(app, "token", ADA, "--name", "CI", "--days", "900")
-
-    said = output_of(app, "purge", "--yes")
-
-    assert said == "0 sessions, 0 devices and 1 event deleted.\n"
-    assert json_of(app, "stats")["tokens"] == 1
-
-
 # -- Keeping, and not keeping ------------------------------------------------------------------
 
 
@@ -648,14 +637,3 @@ def test_an_anchor_is_of_everybody(app: Flask, ada: User, tmp_path: Path) -> Non
     assert result.exit_code == 1
     assert "leave out --user" in result.stderr
     assert not file.exists()
-
-
-def test_a_token_that_rests_is_counted(extension: DeviceSessions, ada: User) -> None:
-    """Only browsers end by idleness."""
-    DeviceSessionFactory(user=ada, token=True, idle=True)
-    DeviceSessionFactory(user=ada, idle=True)
-    db.session.commit()
-
-    counts = extension.count()
-
-    assert (counts.tokens, counts.browsers) == (1, 0)

@@ -719,6 +719,17 @@ def test_a_template_that_does_not_ask_loads_no_user(app: Flask, laptop: Browser)
     assert accessed == []
 
 
+def test_a_user_of_a_request_loader_has_no_sessions_to_manage(app: Flask, ada: User) -> None:
+    """The pages are for who has a session: the way to the login page, and no error."""
+    manager: Any = app.login_manager  # type: ignore[attr-defined]
+    manager.request_loader(lambda request: ada)
+    browser = Browser(app)
+
+    answers = [browser.get("/devices/"), browser.post("/devices/revoke-all")]
+
+    assert [answer.status_code for answer in answers] == [302, 302]
+
+
 def test_a_request_loader_of_the_app_is_asked_where_there_is_no_session(
     app: Flask, ada: User, laptop: Browser
 ) -> None:

@@ -153,7 +153,7 @@ def test_every_refusal_says_the_same(
 
     assert answer.status_code == usual.status_code == 401
     assert _without_value(answer.text) == _without_value(usual.text)
-    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="api"'
     assert "The name or the password is wrong." in answer.text
     assert "Set-Cookie" not in answer.headers
 

@@ -120,6 +120,9 @@ def openapi() -> Response:
     document["servers"] = [{"url": url_for(".openapi").removesuffix("/openapi.json")}]
     cookie = document["components"]["securitySchemes"]["cookie"]
     cookie["name"] = current_extension.session_cookie_name
+    if offered := current_extension.settings.token_scopes:
+        wanted = document["components"]["schemas"]["TokenRequest"]["properties"]["scopes"]
+        wanted["items"] = {"type": "string", "enum": list(offered)}
     return jsonify(document)
 
 
@@ -167,6 +170,8 @@ def _live_or_404(text: str) -> Any:
     """Return the person's live session; ended, unknown, malformed, another's: the same 404."""
     session_id = schemas.parse_id(text) or uuid.UUID(int=0)
     session = current_extension.find_session(current_user, session_id)
+    if session is None:
+        current_extension.note_foreign_id("session", session_id)
     return session if session is not None and session.is_active else abort(404)
 
 

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Flask
-from flask_login import login_required
 
 from ..config import Settings
 from ..decorators import allow_anonymous
 from ..errors import SessionLimitReached, StoreUnavailable, TooManyAttempts
 from . import plain, views
-from .pages import protect
+from .pages import protect, signed_in
 
 Guard = Callable[[Any], Any]
 
@@ -23,16 +22,16 @@ SESSION = "/devices/sessions/<uuid:session_id>"
 URLS: tuple[tuple[str, str, str, Callable[..., Any], Guard], ...] = (
     ("/login", "login", "GET POST", views.login, allow_anonymous),
     ("/logout", "logout", "POST", views.logout, allow_anonymous),
-    ("/confirm", "confirm", "GET POST", views.confirm, login_required),
-    ("/devices/", "devices", "GET", views.devices, login_required),
-    (f"{DEVICE}/rename", "rename_device", "POST", views.rename_device, login_required),
-    (f"{DEVICE}/revoke", "revoke_device", "POST", views.revoke_device, login_required),
-    (f"{SESSION}/revoke", "revoke_session", "POST", views.revoke_session, login_required),
-    ("/devices/revoke-others", "revoke_others", "POST", views.revoke_others, login_required),
-    ("/devices/revoke-all", "revoke_all", "POST", views.revoke_all, login_required),
+    ("/confirm", "confirm", "GET POST", views.confirm, signed_in),
+    ("/devices/", "devices", "GET", views.devices, signed_in),
+    (f"{DEVICE}/rename", "rename_device", "POST", views.rename_device, signed_in),
+    (f"{DEVICE}/revoke", "revoke_device", "POST", views.revoke_device, signed_in),
+    (f"{SESSION}/revoke", "revoke_session", "POST", views.revoke_session, signed_in),
+    ("/devices/revoke-others", "revoke_others", "POST", views.revoke_others, signed_in),
+    ("/devices/revoke-all", "revoke_all", "POST", views.revoke_all, signed_in),
     ("/devices/not-me/<signed>", "not_me", "GET POST", views.not_me, allow_anonymous),
-    ("/devices/activity", "activity", "GET", views.show_activity, login_required),
-    ("/devices/tokens", "tokens", "GET POST", views.tokens, login_required),
+    ("/devices/activity", "activity", "GET", views.show_activity, signed_in),
+    ("/devices/tokens", "tokens", "GET POST", views.tokens, signed_in),
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from flask import (
@@ -11,13 +13,14 @@ from flask import (
     render_template,
     request,
 )
-from flask_login import AnonymousUserMixin, current_user
+from flask_login import AnonymousUserMixin, current_user, login_required
 from flask_wtf.csrf import generate_csrf
 from markupsafe import Markup
 
 from .. import i18n
+from ..login import unauthorized
 from ..messages import why_it_ended
-from ..proxies import current_visit
+from ..proxies import current_session, current_visit
 
 #: ASVS 5.0 3.4.3: nothing inline, nothing from elsewhere, no framing.
 _POLICY = "; ".join(
@@ -63,6 +66,16 @@ def protect(response: Response) -> Response:
         response.headers["Cache-Control"] = "no-store"
         response.vary.add("Cookie")
     return response
+
+
+def signed_in(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Let in who has a session: a user of the app's ``request_loader`` has none to manage."""
+
+    @wraps(view)
+    def guarded(**values: Any) -> Any:
+        return view(**values) if current_session else unauthorized()
+
+    return login_required(guarded)  # type: ignore[no-any-return]
 
 
 def _context() -> dict[str, Any]:

@@ -20,6 +20,7 @@ from ..errors import (
 )
 from ..i18n import gettext, ngettext
 from ..logs import Throttled
+from ..problems import REALM
 from ..proxies import current_extension, current_session, current_user, current_visit
 from ..redirects import safe_next
 from ..text import clean
@@ -77,7 +78,8 @@ def _login_again(form: forms.LoginForm, problem: str, status: int) -> Response:
 
 
 def _challenge(response: Response) -> Response:
-    response.headers["WWW-Authenticate"] = "Bearer"  # RFC 9110 15.5.2 asks for a challenge
+    # RFC 9110 15.5.2 asks for a challenge.
+    response.headers["WWW-Authenticate"] = f'Bearer realm="{REALM}"'
     return response
 
 

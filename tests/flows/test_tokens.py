@@ -42,7 +42,7 @@ from tests.support import (
     who,
 )
 
-INVALID = 'Bearer error="invalid_token"'
+INVALID = 'Bearer realm="api", error="invalid_token"'
 
 
 @pytest.fixture
@@ -346,19 +346,34 @@ def test_a_token_that_ended_is_refused_at_the_next_request(
     assert is_refused(script)
 
 
-def test_a_token_expires_to_the_second_and_never_by_rest(
+def test_a_token_expires_to_the_second(
     extension: DeviceSessions, ada: User, issued: IssuedToken, script: Browser
 ) -> None:
-    """Use moves nothing, and IDLE_TIMEOUT is for browsers (ASVS V7.3.2)."""
+    """Use moves nothing (ASVS V7.3.2)."""
     end = issued.session.expires_at
+    for days in range(7, 90, 7):
+        with time_machine.travel(end - timedelta(days=90 - days), tick=False):
+            assert who(script) == "ada@example.com"
     with time_machine.travel(end - timedelta(seconds=1), tick=False):
         assert who(script) == "ada@example.com"
-        assert len(extension.sessions_of(ada)) == 1
-        assert issued.session.is_active
     with time_machine.travel(end, tick=False):
         assert is_refused(script)
         assert extension.sessions_of(ada) == []
     assert extension.sessions_of(ada, ended=True)[0].end_reason == "expired"
+
+
+def test_a_token_that_nobody_uses_ends_to_the_second(
+    extension: DeviceSessions, ada: User, issued: IssuedToken, script: Browser
+) -> None:
+    """IDLE_TIMEOUT is for cookie and bearer (ASVS V7.3.1)."""
+    end = issued.session.last_active_at + timedelta(days=14)
+    with time_machine.travel(end - timedelta(seconds=1), tick=False):
+        assert issued.session.is_active
+    with time_machine.travel(end, tick=False):
+        assert not issued.session.is_active
+        assert extension.sessions_of(ada) == []
+        assert is_refused(script)
+    assert extension.sessions_of(ada, ended=True)[0].end_reason == "idle"
 
 
 @pytest.mark.parametrize("verb", ["logout", "logout_user"])
@@ -485,7 +500,7 @@ def test_a_token_needs_the_scopes_and_a_browser_has_all(
     assert lacking.status_code == 403
     assert lacking.mimetype == "application/problem+json"
     assert lacking.headers["WWW-Authenticate"] == (
-        'Bearer error="insufficient_scope", scope="notes:read notes:write"'
+        'Bearer realm="api", error="insufficient_scope", scope="notes:read notes:write"'
     )
     assert laptop.get("/write").text == "done"
 

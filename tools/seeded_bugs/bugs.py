@@ -80,7 +80,7 @@ BUGS = (
         "idle-is-not-checked",
         "A session without activity lives on.",
         "lifecycle.py",
-        'return "idle" if is_idle else None',
+        'return "idle" if self._settings.is_idle(session.last_active_at, now) else None',
         "return None",
         (REPLAY,),
     ),
