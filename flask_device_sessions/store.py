@@ -496,9 +496,11 @@ class Store:
         """Return the user whose primary key is written like ``text``."""
         try:
             user_id = self.user_key.type.python_type(text)
-            return self.session.get(self.models.user, user_id)
-        except (ValueError, OverflowError):  # not such a key, or larger than any on SQLite
+        except ValueError:
             return None
+        if isinstance(user_id, int) and abs(user_id) >= 2**63:
+            return None  # drivers and databases cannot even ask for it
+        return self.session.get(self.models.user, user_id)
 
     def find_anybodys(self, model: type[Any], row_id: uuid.UUID) -> Any | None:
         """Return the row with this id, whoever it belongs to; not that of a deleted person.

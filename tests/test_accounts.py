@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from uuid import uuid4
 
 import pytest
-import redis
 import time_machine
 from flask import Flask
 
@@ -439,36 +439,33 @@ def test_a_storage_that_is_down_does_not_commit_the_apps_work(broken: Flask) -> 
     assert db.session.query(User).count() == 1
 
 
-def test_two_processes_share_a_limit_in_redis(app: Flask) -> None:
-    """One count for all workers (ASVS V6.3.1)."""
-    uri = "redis://127.0.0.1:6379/9"
-    apps = [make_app(DEVICE_SESSIONS_RATE_LIMIT_STORAGE_URI=uri, SECRET_KEY="k" * 32) for _ in "ab"]
-    for one in apps:
-        with one.app_context():
+def _workers() -> list[Flask]:
+    """Two apps with the same secret key, so the same counts in Redis; nobody else's."""
+    config: dict[str, Any] = {
+        "DEVICE_SESSIONS_RATE_LIMIT_STORAGE_URI": "redis://127.0.0.1:6379/9",
+        "SECRET_KEY": uuid4().hex,
+    }
+    apps = [make_app(**config), make_app(**config)]
+    for app in apps:
+        with app.app_context():
             db.create_all()
-    with redis.Redis.from_url(uri) as client:
-        client.flushdb()
+            add_user()
+    return apps
+
+
+def test_two_processes_share_a_limit_in_redis() -> None:
+    """One count for all workers (ASVS V6.3.1)."""
+    apps = _workers()
 
     statuses = [_guess(Browser(apps[number % 2]))[0] for number in range(12)]
 
-    with redis.Redis.from_url(uri) as client:
-        client.flushdb()
     assert statuses == [401] * 10 + [429] * 2
 
 
-def test_a_success_gives_its_place_back_in_redis_too(app: Flask) -> None:
+def test_a_success_gives_its_place_back_in_redis_too() -> None:
     """An office behind one address, and several workers."""
-    uri = "redis://127.0.0.1:6379/9"
-    apps = [make_app(DEVICE_SESSIONS_RATE_LIMIT_STORAGE_URI=uri, SECRET_KEY="k" * 32) for _ in "ab"]
-    for one in apps:
-        with one.app_context():
-            db.create_all()
-            add_user()
-    with redis.Redis.from_url(uri) as client:
-        client.flushdb()
+    apps = _workers()
 
     statuses = [sign_in(Browser(apps[number % 2])).status_code for number in range(12)]
 
-    with redis.Redis.from_url(uri) as client:
-        client.flushdb()
     assert statuses == [303] * 12

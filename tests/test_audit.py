@@ -65,6 +65,7 @@ def everything(
 
 def _spoil_the_network(extension: DeviceSessions, laptop: Browser) -> None:
     """Move to another network, try an id of nobody's, use a copy after the end."""
+    sign_in(laptop)
     laptop.environ_base["REMOTE_ADDR"] = "203.0.113.5"
     laptop.get("/whoami")
     laptop.post(f"/devices/sessions/{uuid.uuid4()}/revoke")

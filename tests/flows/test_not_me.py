@@ -339,6 +339,16 @@ def test_a_thief_who_signs_in_again_does_not_get_rid_of_it(
     assert ended.end_reason == "not_me"
 
 
+def test_reporting_what_is_over_ends_nothing(
+    extension: DeviceSessions, ada: User, thief: Browser
+) -> None:
+    """The verb says so, as the page does."""
+    signed = extension.not_me_text(_session(extension, ada))
+    thief.post("/logout")
+
+    assert extension.report_not_me(signed) == 0
+
+
 def test_idle_at_the_click_is_over_too(
     extension: DeviceSessions, ada: User, thief: Browser, clock: time_machine.Traveller
 ) -> None:
