@@ -756,13 +756,13 @@ def test_a_sign_in_is_the_same_whatever_the_mail_server_does(
     app: Flask, request: pytest.FixtureRequest, trouble: Callable[..., None]
 ) -> None:
     """Status and time of a sign-in do not depend on mail (fault: mail server down or slow)."""
+    trouble(app, request)
     flask_mailman.Mail(app)
     notifier = app.extensions["device_sessions"]._states[app].notifier
     with app.app_context():
         db.create_all()
         add_user()
         sign_in(Browser(app))
-        trouble(app, request)
 
         answer = sign_in(Browser(app, IPHONE, ip="192.0.2.9"))
         was_waited_for = notifier.outbox.flush(0)
