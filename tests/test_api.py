@@ -200,6 +200,15 @@ def test_too_many_passwords_are_told_to_wait(program: FlaskClient, ada: User) ->
         assert 1 <= int(answers[2].headers["Retry-After"]) <= 60
 
 
+def test_a_deep_object_is_a_clear_problem(program: FlaskClient) -> None:
+    """Python 3.13 reads deeper than those before it; none of them falls."""
+    body = b'{"a": ' * 9_000 + b"1" + b"}" * 9_000
+
+    answer = program.post("/api/session", data=body, content_type=JSON)
+
+    assert problem_of(answer) in ("malformed-body", "invalid-fields")
+
+
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
@@ -214,7 +223,6 @@ def test_too_many_passwords_are_told_to_wait(program: FlaskClient, ada: User) ->
         (b'{"a": 1, "a": 2}', "malformed-body"),
         (b'{"a": "\xff"}', "malformed-body"),
         (b"[" * 60_000, "malformed-body"),
-        (b'{"a": ' * 9_000 + b"1" + b"}" * 9_000, "malformed-body"),
         (b'{"a": ' + b"9" * 60_000 + b"}", "malformed-body"),
         (b" " * 1_000_000, "too-large"),
         (b"{}", "invalid-fields"),
