@@ -397,7 +397,8 @@ def test_at_a_terminal_somebody_is_asked(
 
     assert "? [y/N]" in result.stderr
     assert result.exit_code == (0 if answer == "y" else 1)
-    assert bool(result.stdout.strip()) is (answer == "y")
+    # Click 8.1 shows there what was typed, as a terminal would.
+    assert bool(result.stdout.strip().removeprefix(answer)) is (answer == "y")
 
 
 @pytest.mark.parametrize(
