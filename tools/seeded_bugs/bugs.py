@@ -66,7 +66,7 @@ BUGS = (
         'values = {"last_ip_address": self._address(client)}\n',
         'values = {"last_ip_address": self._address(client), '
         '"expires_at": self._end_of_life(now, None)}\n',
-        (MACHINE,),
+        (REPLAY, MACHINE),
     ),
     Bug(
         "ended-is-not-checked",
