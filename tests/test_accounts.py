@@ -155,6 +155,18 @@ def test_an_account_of_ones_own_buys_no_guesses(app: Flask, ada: User, laptop: B
     assert statuses.count(401) == 10
 
 
+def test_an_account_of_ones_own_buys_no_spraying(app: Flask, ada: User, laptop: Browser) -> None:
+    """One password on one account after the other: the network's count stays (ASVS V6.3.1)."""
+    add_user("mallory@example.com")
+    sign_in(laptop, "mallory@example.com")
+    statuses = []
+    for number in range(30):
+        statuses += _guess(laptop, f"{number}@example.com")
+        sign_in(laptop, "mallory@example.com")
+
+    assert statuses.count(401) == 10
+
+
 def test_writings_that_the_database_overlooks_share_one_count(
     app: Flask, ada: User, phone: Browser
 ) -> None:

@@ -19,7 +19,7 @@ from .bugs import BUGS, Bug
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = "flask_device_sessions"
-COPIED = (PACKAGE, "tests", "pyproject.toml")
+COPIED = (PACKAGE, "tests", "docs", "pyproject.toml")
 
 #: Exit statuses of pytest.
 PASSED, FAILED = 0, 1
