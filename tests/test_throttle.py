@@ -20,7 +20,7 @@ from uuid import uuid4
 import pytest
 import redis
 import time_machine
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from limits.storage import RedisStorage, storage_from_string
 
@@ -499,6 +499,7 @@ def test_other_accounts_have_their_own_count(ten: Throttle, other: str) -> None:
 
 
 @given(st.text())
+@example("\N{COMBINING GREEK YPOGEGRAMMENI}")
 def test_a_normal_name_is_final(name: str) -> None:
     """Whatever is typed, normalising twice changes nothing more, nor does case."""
     normal = normal_account(name)
