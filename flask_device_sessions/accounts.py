@@ -7,8 +7,8 @@ Unknown, wrong, disabled and without a password: the same statements, one hash, 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -84,11 +84,8 @@ class Accounts:
         name = clean(identifier, IDENTIFIER_LENGTH)
         if not name or not passwords.is_checkable(password):
             return None
-        try:
+        with self._explaining():
             return self._authenticate(name, password, client, now, finder)
-        except STORE_FAULTS as error:
-            self._store.roll_back()
-            raise self._store.explain(error) from error
 
     def confirm(
         self, user: Any, password: str, client: Client, now: datetime, finder: Finder | None
@@ -101,6 +98,20 @@ class Accounts:
         """
         if not passwords.is_checkable(password):
             return False
+        with self._explaining():
+            return self._confirm(user, password, client, now, finder)
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except STORE_FAULTS as error:
+            self._store.roll_back()
+            raise self._store.explain(error) from error
+
+    def _confirm(
+        self, user: Any, password: str, client: Client, now: datetime, finder: Finder | None
+    ) -> bool:
         name = str(getattr(user, self._field))
         network = self._admit(name, client, now, finder)
         if self._is_password_of(user, name, password, finder):

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
 import time_machine
 from flask import Flask
 
@@ -246,6 +247,24 @@ def test_confirming_is_limited_too(ada: User, laptop: Browser) -> None:
     assert statuses == [401] * 20 + [429]  # its own ten, and ten as a known device
     assert refused.status_code == 429
     assert "Retry-After" in refused.headers
+
+
+def test_a_fault_while_confirming_is_explained(
+    ada: User, laptop: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at the sign-in: 503, and the way to try again."""
+    sign_in(laptop)
+    for _ in range(10):
+        laptop.post("/confirm", data={"password": "wrong"})
+
+    def fail(*_: Any) -> bool:
+        raise sa.exc.OperationalError("SELECT", {}, Exception("gone"))
+
+    monkeypatch.setattr("flask_device_sessions.store.Store.has_device", fail)
+    answer = laptop.post("/confirm", data={"password": PASSWORD})
+
+    assert answer.status_code == 503
+    assert "Retry-After" in answer.headers
 
 
 def test_a_confirm_clears_the_count(ada: User, laptop: Browser) -> None:
