@@ -239,12 +239,15 @@ class Lifecycle:
         client: Client,
         now: datetime,
     ) -> Started:
-        """Write down a sign-in: the session, its device, what was unusual."""
+        """Write down a sign-in: the session, where it is, its device, what was unusual."""
         tail = self._trail.read_tail(session.user_id, _TAIL)
         device = circle.known or self._new_device(session.user_id, client, now)
         session.device_id = device.id
+        place = self._atlas.locate(client.address)
+        session.last_ip_address = session.ip_address
+        session.country, session.city = place.country, place.city
         self._insert(session, device, is_new=circle.known is None, client=client, now=now)
-        suspicions = self._suspicions(client, circle.sessions, tail.failures, now)
+        suspicions = self._suspicions(client, place, circle.sessions, tail.failures, now)
         is_first = circle.is_empty and tail.has_only_failures
         started = Started(session, device, circle.known is None, is_first, token, ended, suspicions)
         self._record(session.user_id, _entries_of(started), client, now, tail)
@@ -276,8 +279,6 @@ class Lifecycle:
         session.issuer_id = grant.issuer_id
         session.authenticated_at = grant.authenticated_at
         session.expires_at = _later(now, grant.lifetime or self._settings.token_lifetime)
-        # Where the program runs is not known before its first request.
-        session.last_ip_address = session.country = session.city = None
         detail = {"name": grant.name, "scopes": session.scopes}
         tail = self._trail.read_tail(user_id)
         self._store.add(session)
@@ -285,11 +286,10 @@ class Lifecycle:
         return session, token
 
     def _suspicions(
-        self, client: Client, earlier: Sequence[Any], failures: int, now: datetime
+        self, client: Client, place: Place, earlier: Sequence[Any], failures: int, now: datetime
     ) -> list[str]:
         """Return what is unusual about a sign-in, given where the person was seen before."""
         ignored = self._settings.ignored_networks
-        place = self._atlas.locate(client.address)
         new = Sighting(self._address(client), place, now)
         if is_within(client.address, ignored):  # asked here: of a hash nobody can tell
             new = Sighting(None, Place(), now)
@@ -334,17 +334,12 @@ class Lifecycle:
         )
 
     def _new_session(self, user_id: Any, token: Credential, client: Client, now: datetime) -> Any:
-        address = self._address(client)
-        place = self._atlas.locate(client.address)
         return self._store.models.session(
             id=token.id,
             user_id=user_id,
             kind=token.kind,
             token_digest=token.digest,
-            ip_address=address,
-            last_ip_address=address,
-            country=place.country,
-            city=place.city,
+            ip_address=self._address(client),
             user_agent=client.user_agent,
             created_at=now,
             last_active_at=now,

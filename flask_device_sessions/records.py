@@ -9,6 +9,8 @@ import uuid
 from datetime import datetime, timezone
 from typing import Any
 
+from .chain import COVERED
+
 SESSION = (
     "id",
     "user_id",
@@ -35,18 +37,8 @@ SESSION = (
 
 DEVICE = ("id", "user_id", "name", "device_type", "browser", "os", "first_seen_at", "last_seen_at")
 
-EVENT = (
-    "id",
-    "user_id",
-    "sequence",
-    "session_id",
-    "device_id",
-    "action",
-    "created_at",
-    "ip_address",
-    "user_agent",
-    "detail",
-)
+#: All that an event says: what its MAC is over.
+EVENT = COVERED
 
 
 def session(row: Any) -> dict[str, Any]:

@@ -537,7 +537,7 @@ class Store:
         Args:
             user_id: whose.
             now: they live then.
-            active_since: browsers were active since then.
+            active_since: they were active since then.
             kind: ``"browser"``, ``"token"`` or ``None``: both.
             before: the id of the last one of the page before.
             limit: how many.

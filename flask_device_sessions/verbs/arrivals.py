@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -11,15 +12,7 @@ from typing import Any
 from flask import Response, current_app, g, request
 from flask_login.config import EXEMPT_METHODS
 
-from .. import (
-    decorators,
-    forgery,
-    lifecycle,
-    login,
-    messages,
-    signals,
-    store,
-)
+from .. import decorators, forgery, lifecycle, login, messages, signals, store
 from ..ambient import utc_now
 from ..audit import Entry
 from ..errors import NoSuchUser, StoreUnavailable
@@ -140,15 +133,19 @@ class Arrivals(Departures):
             ended = self._state.lifecycle.end_found(found, reason, visit.client, visit.now)
             self._announce_ends(dict.fromkeys(ended, reason))
 
+        if refused.is_due:
+            self._write_down("The end of a session", unit)
+        elif self._noted.is_due(found.id):
+            entry = Entry("ended_session_used", found, detail={"reason": reason})
+            note = partial(self._state.lifecycle.note, found.user_id, entry)
+            self._write_down("The end of a session", lambda: note(visit.client, visit.now))
+
+    def _write_down(self, what: str, unit: Callable[[], object]) -> None:
+        """Run a unit without which the request goes on; what it was about is in the warning."""
         try:
-            if refused.is_due:
-                self._state.store.run(unit)
-            elif self._noted.is_due(found.id):
-                entry = Entry("ended_session_used", found, detail={"reason": reason})
-                note = partial(self._state.lifecycle.note, found.user_id, entry)
-                self._state.store.run(lambda: note(visit.client, visit.now))
+            self._state.store.run(unit)
         except (StoreUnavailable, NoSuchUser) as error:
-            _touch_warning.warning("The end of a session could not be noted: %s", error)
+            _touch_warning.warning("%s could not be noted: %s", what, error)
 
     def note_foreign_id(self, kind: str, row_id: uuid.UUID) -> None:
         """Record that the person who is signed in tried an id that is not theirs.
@@ -166,10 +163,7 @@ class Arrivals(Departures):
         detail = {"kind": kind, "id": str(row_id)}
         entry = Entry("foreign_id_tried", visit.session, detail=detail)
         note = partial(state.lifecycle.note, visit.user_id, entry, visit.client, visit.now)
-        try:
-            state.store.run(note)
-        except (StoreUnavailable, NoSuchUser) as error:
-            _touch_warning.warning("The use of a foreign id could not be noted: %s", error)
+        self._write_down("The use of a foreign id", note)
 
     # -- After the view ----------------------------------------------------------------------------
 

@@ -11,9 +11,7 @@ from weakref import WeakKeyDictionary
 from flask import Flask, has_request_context
 from werkzeug.local import LocalProxy
 
-from .. import (
-    transactions,
-)
+from .. import transactions
 from ..accounts import Finder
 from ..ambient import utc_now
 from ..bounds import OncePer

@@ -11,12 +11,7 @@ from typing import Any
 from blinker import Signal
 from flask import g, has_request_context
 
-from .. import (
-    lifecycle,
-    login,
-    messages,
-    signals,
-)
+from .. import lifecycle, login, messages, models, signals
 from ..ambient import utc_now
 from ..notifications import path_of
 from ..parts import tell
@@ -38,6 +33,8 @@ class Departures(Base):
         commit: bool,
         then: Callable[[], object] = lambda: None,
     ) -> int:
+        if reason not in models.END_REASONS:
+            raise ValueError(f"reason must be one of {', '.join(models.END_REASONS)}.")
         client, now = self._caller()
 
         def unit() -> int:
@@ -127,13 +124,15 @@ class Departures(Base):
 
     def _mail_about(self, started: lifecycle.Started, user: Any) -> None:
         notifier, session = self._state.notifier, started.session
-        signed = self._sign_not_me(started.token.id)
-        link = path_of("device_sessions.not_me", signed=signed)
         if started.suspicions:
             reasons = [messages.why_suspicious(reason) for reason in started.suspicions]
+            link = self._not_me_path(started.token.id)
             notifier.suspicious(user, session, reasons, not_me_path=link)
         elif self.settings.notify_new_device and started.is_news:
-            notifier.new_device(user, session, not_me_path=link)
+            notifier.new_device(user, session, not_me_path=self._not_me_path(started.token.id))
+
+    def _not_me_path(self, session_id: uuid.UUID) -> str | None:
+        return path_of("device_sessions.not_me", signed=self._sign_not_me(session_id))
 
     def _sign_not_me(self, session_id: uuid.UUID) -> str:
         return self.signatures.dump(Purpose.NOT_ME, {"session": str(session_id)})

@@ -147,9 +147,7 @@ class Keeping(Arrivals):
 
     def count(self) -> Counts:
         """Count sessions, devices and events."""
-        now, idle_timeout = utc_now(), self.settings.idle_timeout
-        active_since = None if idle_timeout is None else now - idle_timeout
-        return self._state.housekeeping.rows.count(now, active_since)
+        return self._state.housekeeping.rows.count(*self._live_bounds())
 
     def count_events(self, user: Any = None) -> int:
         """Return how many audit events there are; default: everybody's, and nobody's."""

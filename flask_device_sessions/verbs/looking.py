@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -12,7 +11,6 @@ from .arrivals import Arrivals
 from .base import Progress, ignore, unwrap
 
 T = TypeVar("T")
-_logger = logging.getLogger("flask_device_sessions")
 
 
 class Looking(Arrivals):

@@ -10,10 +10,7 @@ from typing import Any
 
 from flask import has_request_context
 
-from .. import (
-    lifecycle,
-    signals,
-)
+from .. import lifecycle, signals
 from ..config import LONGEST_TOKEN, are_scopes
 from ..i18n import gettext
 from ..models import NAME_LENGTH
@@ -38,7 +35,7 @@ class Programs(Arrivals):
         """Make a bearer token, with which a program acts for a person.
 
         Its session is listed, ends and is audited like a browser's, but it takes no place of
-        ``MAX_PER_USER`` and does not end by ``IDLE_TIMEOUT``.
+        ``MAX_PER_USER`` and lives for ``TOKEN_LIFETIME`` instead of ``LIFETIME``.
 
         Args:
             user: the person.

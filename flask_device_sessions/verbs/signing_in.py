@@ -10,11 +10,7 @@ from typing import Any, TypeVar
 
 from flask import abort, has_request_context, request
 
-from .. import (
-    lifecycle,
-    login,
-    signals,
-)
+from .. import lifecycle, login, signals
 from ..accounts import decides_alone
 from ..errors import DeviceSessionsError
 from ..parts import tell
