@@ -11,11 +11,11 @@ from typing import Any
 
 from flask import Flask
 
-from . import api, cli, login, web
+from . import api, cli, cookies, login, web
 from .errors import ConfigError
 from .notifications import Mailer
 from .parts import assemble
-from .proxies import EXTENSION
+from .proxies import EXTENSION, globals_with_session
 from .verbs.keeping import Keeping
 from .verbs.looking import Looking
 from .verbs.managing import Managing
@@ -85,6 +85,8 @@ class DeviceSessions(SigningIn, Programs, Managing, Looking, Keeping):
         app.cli.add_command(cli.make_group(state.settings.cli_name))
         if state.settings.api:
             api.register(app, state.settings)
+        cookies.spare(app)
+        app.app_ctx_globals_class = globals_with_session(app.app_ctx_globals_class)
         # First of all hooks: whatever the app does before a request may ask who is calling.
         app.before_request_funcs.setdefault(None, []).insert(0, self._before_request)
         app.after_request(self._after_request)

@@ -12,7 +12,7 @@ from flask import Flask, current_app, g, request
 from flask_wtf.csrf import CSRFError, validate_csrf
 from wtforms.validators import ValidationError
 
-from .proxies import EXTENSION
+from .proxies import EXTENSION, running_request
 from .transport import is_bearer
 
 #: Name of the JSON API's blueprint, which looks for itself.
@@ -26,14 +26,13 @@ def spare_programs(app: Flask) -> None:
     protection: Any = app.extensions.get("csrf")
     if protection is not None and "protect" not in vars(protection):
         protection.protect = _sparing(protection.protect)
-    if is_bearer(request):
+    if is_bearer(running_request()):
         g.csrf_valid = True  # what Flask-WTF's forms ask
 
 
 def forget_sparing() -> None:
-    """Take that back at the end of the request: an app context may outlive it."""
-    if is_bearer(request):
-        g.pop("csrf_valid", None)
+    """Take that back at the end of a request with a token: an app context may outlive it."""
+    g.pop("csrf_valid", None)
 
 
 def check_header() -> None:

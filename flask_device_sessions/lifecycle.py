@@ -361,8 +361,13 @@ class Lifecycle:
 
     # -- Restore ---------------------------------------------------------------------------
 
-    def restore(self, token: Credential, client: Client, now: datetime) -> Restored | Refused:
+    def restore(self, token: Credential, address: str | None, now: datetime) -> Restored | Refused:
         """Decide whether a credential is good: one SELECT, then named checks.
+
+        Args:
+            token: the credential.
+            address: where it comes from.
+            now: when.
 
         Raises:
             StoreUnavailable: nobody can tell right now.
@@ -381,7 +386,7 @@ class Lifecycle:
             self._time_is_up(found, now)
             or self._user_is_out(found)
             or self._is_stolen(found, is_previous)
-            or self._network_is_out(found, client)
+            or self._network_is_out(found, address)
         )
         if reason is not None:
             return Refused(reason, found, is_due=True)
@@ -391,10 +396,10 @@ class Lifecycle:
         """A secret that its browser has replaced and used: whoever sends it has a copy."""
         return "reused" if is_previous and found.previous_ended_at is not None else None
 
-    def _network_is_out(self, found: Found, client: Client) -> str | None:
+    def _network_is_out(self, found: Found, address: str | None) -> str | None:
         if self._settings.ip_change_policy != "revoke":
             return None
-        return "ip_changed" if self.has_moved(found, client) else None
+        return "ip_changed" if self.has_moved(found, address) else None
 
     def _time_is_up(self, session: Any, now: datetime) -> str | None:
         if session.expires_at is not None and now >= session.expires_at:
@@ -407,7 +412,7 @@ class Lifecycle:
         user = found.user()
         return None if user is not None and self._is_user_active(user) else "user_disabled"
 
-    def touch(self, found: Found, client: Client, now: datetime) -> None:
+    def touch(self, found: Found, address: str | None, now: datetime) -> None:
         """Note activity, at most once per ``TOUCH_INTERVAL``.
 
         Raises:
@@ -416,13 +421,13 @@ class Lifecycle:
         due = now - self._settings.effective_touch_interval
         if found.last_active_at >= due:
             return
-        values = {"last_ip_address": self._address(client)}
+        values = {"last_ip_address": self.stored_address(address)}
         if self._store.touch(found.id, now, due, values):
             found.note(last_active_at=now, **values)
 
-    def has_moved(self, found: Found, client: Client) -> bool:
+    def has_moved(self, found: Found, address: str | None) -> bool:
         """Whether a session comes from another network than the last one, as far as is known."""
-        old, new = found.last_ip_address, self._address(client)
+        old, new = found.last_ip_address, self.stored_address(address)
         if old == new or old is None or new is None:
             return False
         return self._settings.ip_change_policy != "ignore" and not same_network(old, new)

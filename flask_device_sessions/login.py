@@ -80,7 +80,9 @@ def ensure_joined(app: Flask) -> None:
 def _make_manager(app: Flask) -> None:
     # Our own context processor instead of Flask-Login's, which asks for the user on every
     # page: this one asks when the template does.
-    manager = LoginManager(app, add_context_processor=False)
+    # Nor its hook after each request: that writes its remember cookie, which nobody reads.
+    manager = LoginManager()
+    app.login_manager = manager  # type: ignore[attr-defined]
     manager.localize_callback = gettext
     manager.login_message = N_("Please sign in to see this page.")
     manager.login_message_category = "info"
@@ -93,11 +95,13 @@ def _loader_of(manager: LoginManager) -> Any:
     original: Any = manager._load_user
 
     def load_user() -> None:
-        if EXTENSION not in current_app.extensions:
+        app = running_app()
+        extension = app.extensions.get(EXTENSION)
+        if extension is None:
             original()
             return
-        user_accessed.send(running_app())
-        user = current_extension.load_user()
+        user_accessed.send(app)
+        user = extension.load_user()
         if user is None and manager.request_callback is not None:
             user = manager._load_user_from_request(request)  # such as an API key of the app's
         manager._update_request_context_with_user(user)
@@ -222,11 +226,6 @@ def is_login_view() -> bool:
     manager: Any = current_app.login_manager  # type: ignore[attr-defined]
     views = {manager.login_view, *manager.blueprint_login_views.values()} - {None}
     return not views.isdisjoint({request.endpoint, request.path, request.base_url})
-
-
-def forget_user() -> None:
-    """Let ``current_user`` be asked anew: an app context may outlive a request."""
-    g.pop("_login_user", None)
 
 
 def set_user(user: Any | None) -> None:

@@ -17,6 +17,7 @@ ADDRESS_LENGTH = 64
 _PREFIX_LENGTHS = {4: 24, 6: 64}
 
 
+@lru_cache(maxsize=4096)
 def normalize(address: object) -> str | None:
     """Return the one text form of an address, or ``None`` for what is no address.
 

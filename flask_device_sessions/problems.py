@@ -12,7 +12,7 @@ from flask import Response, json, request
 
 from . import messages
 from .proxies import current_extension, current_visit
-from .transport import is_bearer
+from .transport import is_bearer, vary
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -79,6 +79,7 @@ def make(
     response = Response(json.dumps(body), status, mimetype=MEDIA_TYPE)
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Content-Type-Options"] = "nosniff"
+    vary(response)
     response.headers.update(headers or {})
     return response
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 import flask_login
-from flask import Flask, current_app, g, has_app_context, has_request_context
+from flask import Flask, Request, current_app, g, has_app_context, has_request_context, request
 from werkzeug.local import LocalProxy
 
 from .ambient import ambient
@@ -36,9 +37,56 @@ def running_app() -> Flask:
     return app
 
 
+def running_request() -> Request:
+    """Return the request that is running, itself and no proxy."""
+    caller: Request = request._get_current_object()  # type: ignore[attr-defined]
+    return caller
+
+
+def running_globals() -> Any:
+    """Return ``g`` as it is now, itself and no proxy."""
+    return g._get_current_object()
+
+
 def current_visit() -> Visit:
     """Return the state of the request that is running."""
     return _extension().visit()
+
+
+class SessionGlobals:
+    """``g`` with a ``current_session`` that is made once somebody asks for it."""
+
+    @cached_property
+    def current_session(self) -> Any:
+        """The live ``DeviceSession`` of the running request, or ``None``."""
+        if not has_request_context():
+            raise AttributeError("current_session")
+        return current_visit().session
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return what is kept under this name, the session too."""
+        if name == "current_session":
+            return getattr(self, name, default)
+        return super().get(name, default)  # type: ignore[misc]
+
+    def __contains__(self, name: str) -> bool:
+        return name == "current_session" or super().__contains__(name)  # type: ignore[misc]
+
+
+@lru_cache
+def globals_with_session(base: type[Any]) -> type[Any]:
+    """Return :class:`SessionGlobals` on top of an app's own ``app_ctx_globals_class``."""
+    return type(base.__name__, (SessionGlobals, base), {})
+
+
+def forget_caller() -> None:
+    """Let everything about the caller be asked anew: an app context may outlive a request."""
+    kept = running_globals()
+    if not isinstance(kept, SessionGlobals):  # of a context that was there before the extension
+        base: Any = type(kept)
+        object.__setattr__(kept, "__class__", globals_with_session(base))
+    vars(kept).pop("current_session", None)
+    vars(kept).pop("_login_user", None)
 
 
 def _session() -> Any:
@@ -65,8 +113,7 @@ def _settings() -> Settings:
 
 
 def _session_id() -> uuid.UUID | None:
-    session = g.get("current_session") if has_app_context() else None
-    return getattr(session, "id", None)
+    return current_visit().session_id if has_request_context() and _is_here() else None
 
 
 def _stored_address(address: str | None) -> str | None:

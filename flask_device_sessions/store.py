@@ -10,14 +10,15 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
-from weakref import WeakKeyDictionary, WeakSet
+from typing import Any, TypeVar, cast
+from weakref import WeakSet
 
 import sqlalchemy as sa
+from flask_sqlalchemy.session import Session as UsualSession
 from sqlalchemy import event
 from sqlalchemy.orm import Session, make_transient_to_detached, scoped_session
 from sqlalchemy.orm.attributes import instance_dict, set_committed_value
@@ -44,69 +45,95 @@ class Found:
     def __init__(self, store: Store, row: sa.Row[Any]) -> None:
         self._store = store
         self._row = row
-        self._notes: dict[str, Any] = {}
+        self._values = store.session_shape.values(row)
+        if store.session.registry.has():
+            self._refresh(store.session())
 
     def __getattr__(self, name: str) -> Any:
         """Return a column of the session row by its attribute name."""
         try:
-            return self._row[self._store.session_columns[name]]
+            return self._values[name]
         except KeyError:
             raise AttributeError(name) from None
 
     def note(self, **values: Any) -> None:
         """Remember what was written to the row since it was read."""
-        self._notes.update(values)
+        self._values.update(values)
+        if self._store.session.registry.has():
+            self._store.session_shape.refresh(self._store.session(), self._values, values)
 
     def session(self) -> Any:
         """Return the row as an object of the session model, in the app's database session."""
-        session = self._store.adopt_session(self._row)
-        for name, value in self._notes.items():
-            set_committed_value(session, name, value)
-        if self._store.user_columns is not None:
+        session = self._store.session_shape.adopt(self._store.session(), self._values)
+        if self._store.user_shape is not None:
             set_committed_value(session, "user", self.user())
         return session
 
     def user(self) -> Any | None:
         """Return the user object, in the app's database session; ``None`` if deleted since."""
-        if self._store.user_columns is None:
-            return self._store.session.get(self._store.models.user, self.user_id)
-        return self._store.adopt_user(self._row)
+        store, shape = self._store, self._store.user_shape
+        if shape is None:
+            return store.session.get(store.models.user, self.user_id)
+        return shape.adopt(store.session(), shape.values(self._row))
+
+    def _refresh(self, session: Session) -> None:
+        """Bring up to date what the app's database session holds of these rows from before."""
+        store = self._store
+        store.session_shape.refresh(session, self._values)
+        if store.user_shape is not None:
+            store.user_shape.refresh(session, store.user_shape.values(self._row))
 
 
 class _Shape:
-    """How a row of a model's one table becomes an object; worked out once.
+    """How part of a row becomes an object of a model with one table; worked out once.
 
     Args:
         model: the class.
         offset: where its columns begin in the rows that will come.
     """
 
-    def __init__(self, model: type[Any], offset: int) -> None:
+    def __init__(self, model: type[Any], offset: int = 0) -> None:
         self._mapper = sa.inspect(model)
-        names = [prop.key for prop in self._mapper.column_attrs]
-        key = [self._mapper.get_property_by_column(c).key for c in self._mapper.primary_key]
-        self._key_places = [offset + names.index(name) for name in key]
-        self._names, self._slice = names, slice(offset, offset + len(names))
+        self.names = [prop.key for prop in self._mapper.column_attrs]
+        self.columns = [prop.columns[0] for prop in self._mapper.column_attrs]
+        key = self._mapper.primary_key
+        self._key_names = [self._mapper.get_property_by_column(column).key for column in key]
+        self._slice = slice(offset, offset + len(self.names))
 
-    def adopt(self, session: Session, row: sa.Row[Any]) -> Any:
-        """Return a persistent object for a row that was read beside the app's session.
+    def values(self, row: sa.Row[Any]) -> dict[str, Any]:
+        """Return what a row says of the object, by the names of its attributes."""
+        return dict(zip(self.names, row[self._slice], strict=True))
 
-        One that the app's session already holds wins, for it may carry changes; what a commit
-        has expired on it is filled in.
+    def adopt(self, session: Session, values: dict[str, Any]) -> Any:
+        """Return a persistent object for values that were read beside the app's session.
+
+        One that the app's session already holds wins, for it may carry changes.
         """
-        values = dict(zip(self._names, row[self._slice], strict=True))
-        primary_key = [row[place] for place in self._key_places]
-        key = self._mapper.identity_key_from_primary_key(primary_key)
-        held = session.identity_map.get(key)
+        held = self._held(session, values)
         if held is not None:
-            for name in sa.inspect(held).unloaded & values.keys():
-                set_committed_value(held, name, values[name])
             return held
         instance = self._mapper.class_manager.new_instance()
         instance_dict(instance).update(values)
         make_transient_to_detached(instance)
         session.add(instance)
         return instance
+
+    def refresh(self, session: Session, values: dict[str, Any], news: Iterable[str] = ()) -> None:
+        """Fill in what a commit has expired on the object that a session holds, if it does.
+
+        Args:
+            session: the app's.
+            values: what was read just now, beside it.
+            news: which of that has been written; the rest may have changes of the app's.
+        """
+        held = self._held(session, values)
+        if held is not None:
+            for name in (sa.inspect(held).unloaded & values.keys()).union(news):
+                set_committed_value(held, name, values[name])
+
+    def _held(self, session: Session, values: dict[str, Any]) -> Any | None:
+        key = [values[name] for name in self._key_names]
+        return session.identity_map.get(self._mapper.identity_key_from_primary_key(key))
 
 
 class Store:
@@ -120,11 +147,12 @@ class Store:
     def __init__(self, session: scoped_session[Any], models: Models) -> None:
         self.session = session
         self.models = models
-        self.session_columns = _positions(models.session)
-        self.user_columns = _positions(models.user) if _is_simple(models.user) else None
-        self._session_shape = _Shape(models.session, 0)
-        self._user_shape = _Shape(models.user, len(self.session_columns))
-        self._readers: WeakKeyDictionary[sa.Engine, sa.Engine] = WeakKeyDictionary()
+        self._db = models.session.__fsa__
+        # An app's own get_bind() decides; the usual one need not be asked, nor a session begun.
+        self._is_routed = session.session_factory.class_.get_bind is not UsualSession.get_bind
+        self.session_shape = _Shape(models.session)
+        beside = len(self.session_shape.names)
+        self.user_shape = _Shape(models.user, beside) if _is_simple(models.user) else None
         self.user_key = primary_key_of(models.user)
         self.user_key_name = sa.inspect(models.user).get_property_by_column(self.user_key).key
         self._find = self._prepare_find()
@@ -209,23 +237,16 @@ class Store:
     @property
     def engine(self) -> sa.Engine:
         """The engine that the sessions table lives on, in the app that is running."""
-        bind = self.session().get_bind(mapper=self.models.session)
-        return bind if isinstance(bind, sa.Engine) else bind.engine
-
-    def adopt_session(self, row: sa.Row[Any]) -> Any:
-        """Return the session object of a row of :meth:`find`, in the app's database session."""
-        return self._session_shape.adopt(self.session(), row)
-
-    def adopt_user(self, row: sa.Row[Any]) -> Any:
-        """Return the user object of a row of :meth:`find`, in the app's database session."""
-        return self._user_shape.adopt(self.session(), row)
+        if self._is_routed:
+            engine = self.session().get_bind(mapper=self.models.session).engine
+        else:
+            engine = self._db.engines[self.models.session.metadata.info.get("bind_key")]
+        return cast(sa.Engine, engine)
 
     def _prepare_find(self) -> sa.Select[Any]:
         """Write the SELECT of every request once: building it costs more than running it."""
         session, user = self.models.session.__table__, self.user_key.table
-        columns = [session.c[name] for name in _column_names(self.models.session)]
-        if self.user_columns is not None:
-            columns += [user.c[name] for name in _column_names(self.models.user)]
+        columns = self.session_shape.columns + (self.user_shape.columns if self.user_shape else [])
         return (
             sa.select(*columns)
             .select_from(session.join(user, session.c.user_id == self.user_key))
@@ -239,17 +260,8 @@ class Store:
             # A second connection could deadlock with a pool of one.
             held: sa.Connection = self.session.connection()
             return held.execute(statement, values).first()
-        with self._reader().connect() as connection:
+        with self.engine.connect() as connection, _alone(connection):
             return connection.execute(statement, values).first()
-
-    def _reader(self) -> sa.Engine:
-        """Return the engine without BEGIN and ROLLBACK around a lone SELECT, where that saves."""
-        engine = self.engine
-        if engine.dialect.name != "postgresql":
-            return engine
-        if engine not in self._readers:
-            self._readers[engine] = engine.execution_options(isolation_level="AUTOCOMMIT")
-        return self._readers[engine]
 
     def _find_again(self, session_id: uuid.UUID) -> sa.Row[Any] | None:
         try:
@@ -686,22 +698,31 @@ def _erase_leftovers(models: Models, mapper: Any, connection: sa.Connection, use
         _erase(models, mapper, connection, user)
 
 
-def _column_names(model: type[Any]) -> list[str]:
-    """Return the names, in their table, of the columns a model maps."""
-    return [prop.columns[0].name for prop in sa.inspect(model).column_attrs]
-
-
-def _positions(model: type[Any]) -> dict[str, int]:
-    """Return each mapped attribute with its place in :func:`_column_names`."""
-    return {prop.key: place for place, prop in enumerate(sa.inspect(model).column_attrs)}
-
-
 def _is_simple(model: type[Any]) -> bool:
     """Whether a row of the model's one table is all that loading an object takes."""
     mapper = sa.inspect(model)
     is_one_table = not mapper.inherits and mapper.polymorphic_on is None
     are_columns = all(isinstance(p.columns[0], sa.Column) for p in mapper.column_attrs)
     return is_one_table and are_columns and not mapper.class_manager.dispatch.load
+
+
+@contextmanager
+def _alone(connection: sa.Connection) -> Iterator[None]:
+    """Run a lone SELECT without BEGIN and ROLLBACK, where those are round trips of their own.
+
+    By hand: SQLAlchemy's AUTOCOMMIT costs a third of the whole, for it may be any level's turn.
+    """
+    raw: Any = connection.connection.dbapi_connection
+    if connection.dialect.name != "postgresql" or raw.autocommit:
+        yield
+        return
+    raw.autocommit = True
+    try:
+        yield
+    except BaseException:
+        connection.invalidate()
+        raise
+    raw.autocommit = False
 
 
 @contextmanager

@@ -37,8 +37,16 @@ _BEARER = "bearer"
 
 def is_bearer(request: Request) -> bool:
     """Whether the request carries a bearer token, good or bad; the scheme's case is free."""
-    scheme = request.headers.get("Authorization", "").partition(" ")[0]
+    scheme: str = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")[0]
     return scheme.lower() == _BEARER
+
+
+def vary(response: Response) -> None:
+    """Tell caches that the answer is for who asked; other answers are anybody's."""
+    if "Vary" in response.headers:
+        response.vary.update(("Authorization", "Cookie"))
+    else:
+        response.headers["Vary"] = "Authorization, Cookie"
 
 
 class Transport:
@@ -60,6 +68,12 @@ class Transport:
             self._keys, self._signatures = keys, Signatures(keys[0], keys[1:])
         return self._signatures
 
+    def may_carry(self, app: Flask, request: Request) -> bool:
+        """Whether the request may carry a credential, at a glance: nothing is parsed."""
+        environ = request.environ
+        has_cookie = self.cookie_name(app) in environ.get("HTTP_COOKIE", "")
+        return has_cookie or "HTTP_AUTHORIZATION" in environ
+
     def read_token(self, app: Flask, request: Request) -> Credential | None:
         """Return the credential that the request carries; ``None`` for none or a forged one."""
         if is_bearer(request):
@@ -75,7 +89,7 @@ class Transport:
             return None
 
     def _read_bearer(self, request: Request) -> AccessToken | None:
-        text = request.headers["Authorization"][len(_BEARER) :].strip(" ")
+        text = request.environ["HTTP_AUTHORIZATION"][len(_BEARER) :].strip(" ")
         try:
             return AccessToken.parse(text, self._settings.token_prefix)
         except BadToken:
@@ -101,7 +115,7 @@ class Transport:
 
     def write(self, app: Flask, response: Response, outgoing: Outgoing) -> None:
         """Put the cookies on the answer, and keep caches from keeping it."""
-        response.vary.update(("Authorization", "Cookie"))
+        vary(response)
         if not outgoing:
             return
         response.headers["Cache-Control"] = "no-store"

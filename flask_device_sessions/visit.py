@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from functools import cached_property
+from typing import Any, cast
 
 from flask import Request
 from werkzeug.exceptions import ServiceUnavailable
@@ -17,7 +19,7 @@ from .store import Found
 from .tokens import SessionToken
 
 
-@dataclass
+@dataclass(frozen=True)
 class Outgoing:
     """Cookies that the answer sets, once the change behind them is committed.
 
@@ -37,37 +39,60 @@ class Outgoing:
         return self.token is not None or self.is_clearing or self.browser_id is not None
 
 
+_NO_COOKIES = Outgoing()
+
+
 @dataclass
 class Visit:
     """What is known of the request that is running.
 
     Attributes:
         request: the request itself: a test's app context may outlive it.
-        client: who is calling.
+        address: where it comes from, in the one text form.
+        look: looks closer at who is calling.
         now: when the request came: the one time that all its decisions use.
         found: the session of a good credential.
         refused: what was wrong with one that is not.
         fault: why nobody could tell.
-        session: the live session, as ``g.current_session`` shows it.
-        session_id: its id, kept apart: a commit or rollback expires the object.
+        session_id: the live session's id.
         user_id: whose it is.
         user: its user, once somebody asked.
         outgoing: the cookies to set.
         is_bearer: whether an access token decides: no cookie is read then, or set.
+        is_in_flask: whether Flask's session was told, for Flask-Login, if the session is fresh.
     """
 
     request: Request = field(repr=False)
-    client: Client
+    address: str | None
+    look: Callable[[], Client] = field(repr=False)
     now: datetime
     found: Found | None = None
     refused: Refused | None = None
     fault: StoreUnavailable | None = None
-    session: Any = None
     session_id: uuid.UUID | None = None
     user_id: Any = None
     user: Any = None
-    outgoing: Outgoing = field(default_factory=Outgoing)
+    outgoing: Outgoing = _NO_COOKIES
     is_bearer: bool = False
+    is_in_flask: bool = False
+
+    @cached_property
+    def client(self) -> Client:
+        """Who is calling, once somebody asks."""
+        return self.look()
+
+    @cached_property
+    def session(self) -> Any:
+        """The live session, as ``g.current_session`` shows it; made once somebody asks."""
+        if self.fault is not None:
+            return unavailable(self.fault)
+        return None if self.found is None else self.found.session()
+
+    @property
+    def authenticated_at(self) -> datetime:
+        """When whoever is signed in last proved who they are."""
+        row: Any = vars(self).get("session") or self.found
+        return cast(datetime, row.authenticated_at)
 
     def enter(self, session: Any, session_id: uuid.UUID | None, user_id: Any, user: Any) -> None:
         """Be signed in with this session from here on, or with none."""

@@ -8,13 +8,15 @@ from typing import Any
 import flask_login
 import pytest
 from flask import Flask, g
+from flask.ctx import _AppCtxGlobals
 
 from flask_device_sessions import ConfigError, DeviceSessions, current_session
 from flask_device_sessions.ambient import ambient
 from flask_device_sessions.config import Settings
-from flask_device_sessions.proxies import current_extension, current_user
+from flask_device_sessions.proxies import current_extension, current_user, current_visit
 from flask_device_sessions.testing import Browser
-from tests.support import User, make_app, sign_in
+from tests.engines import Engine
+from tests.support import User, add_user, db, make_app, sign_in, statements
 
 
 def test_the_session_proxy_is_the_session_of_the_request(
@@ -44,6 +46,74 @@ def test_the_session_proxy_is_false_for_a_stranger(app: Flask, laptop: Browser) 
         return {"is_none": current_session._get_current_object() is None, "g": g.current_session}
 
     assert laptop.get("/nobody").json == {"is_none": True, "g": None}
+
+
+def test_g_has_the_session_by_each_way_of_asking(
+    app: Flask, extension: DeviceSessions, ada: User, laptop: Browser
+) -> None:
+    """Before anybody has asked for it, as well as after."""
+    app.add_url_rule("/get", "get", lambda: {"id": g.get("current_session").id})
+    app.add_url_rule("/in", "in", lambda: {"in": "current_session" in g, "x": "x" in g})
+    app.add_url_rule("/other", "other", lambda: {"other": g.get("other", "default")})
+    sign_in(laptop)
+    session_id = str(extension.sessions_of(ada)[0].id)
+
+    answers = [laptop.get(path).json for path in ("/get", "/in", "/other")]
+
+    assert answers == [{"id": session_id}, {"in": True, "x": False}, {"other": "default"}]
+
+
+def test_g_has_no_session_outside_a_request(app: Flask) -> None:
+    """There, it is no attribute; asking with a default gives that."""
+    with app.app_context():
+        assert g.get("current_session", "default") == "default"
+        with pytest.raises(AttributeError, match="current_session"):
+            _ = g.current_session
+
+
+def test_an_apps_own_g_and_one_that_was_there_before_have_the_session(schema: Engine) -> None:
+    """An app may choose the class of ``g``, and work in a context while it is still being made."""
+
+    class OwnGlobals(_AppCtxGlobals):
+        colour = "red"
+
+    app = make_app(schema.uri)
+    app.app_ctx_globals_class = OwnGlobals
+    app.add_url_rule("/own", "own", lambda: {"colour": g.colour, "session": g.current_session})
+
+    assert app.test_client().get("/own").json == {"colour": "red", "session": None}
+
+
+@pytest.mark.parametrize(
+    ("view", "objects"),
+    [
+        (lambda: str(current_visit().user_id), set()),
+        (lambda: current_user.email, {"User"}),
+        (lambda: g.current_session.user.email, {"User", "DeviceSession"}),
+    ],
+    ids=["who", "user", "session"],
+)
+def test_objects_are_made_for_whoever_asks(
+    app: Flask, laptop: Browser, view: Any, objects: set[str]
+) -> None:
+    """Whether somebody is signed in, and who, takes one SELECT and no object of the ORM."""
+    made: set[str] = set()
+
+    @app.get("/view")
+    def answer() -> str:
+        text = str(view())
+        made.update(type(held).__name__ for held in db.session.identity_map.values())
+        return text
+
+    with app.app_context():
+        add_user()
+    sign_in(laptop)
+
+    with statements(app) as seen:
+        laptop.get("/view")
+
+    assert made == objects
+    assert len(seen) == 1
 
 
 def test_the_session_proxy_is_false_outside_a_request() -> None:

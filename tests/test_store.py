@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from flask import Flask
+from flask import Flask, g
 from flask_login import UserMixin, current_user
 from flask_sqlalchemy import SQLAlchemy
+from flask_sqlalchemy.session import Session as UsualSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flask_device_sessions import DeviceSessions, StoreUnavailable
@@ -275,6 +276,50 @@ def test_an_expired_object_is_filled_from_the_row(app: Flask, ada: User, laptop:
 
     assert signed_in_as == "ada@example.com"
     assert len(seen) == 1
+
+
+def test_what_a_view_has_committed_is_newer_than_the_row_that_was_read(
+    app: Flask, extension: DeviceSessions, ada: User, laptop: Browser
+) -> None:
+    """Who asks for the session after that is told what is there now."""
+
+    @app.get("/renamed")
+    def renamed() -> str:
+        (session,) = extension.sessions_of(db.session.get(User, 1))
+        session.name = "Work"
+        db.session.commit()
+        return str(g.current_session.name)
+
+    sign_in(laptop)
+    db.session.remove()
+
+    assert laptop.get("/renamed").text == "Work"
+
+
+def test_an_app_that_routes_its_queries_itself_routes_ours() -> None:
+    """A ``get_bind`` of the app's own says where sessions live, for the restore as for the rest."""
+    asked: list[Any] = []
+
+    class Routing(UsualSession):
+        def get_bind(self, mapper: Any = None, *others: Any, **values: Any) -> Any:
+            asked.append(mapper)
+            return super().get_bind(mapper, *others, **values)
+
+    own = SQLAlchemy(session_options={"class_": Routing})
+
+    class Reader(UserMixin, own.Model):  # type: ignore[name-defined]
+        id: Mapped[int] = mapped_column(primary_key=True)
+        email: Mapped[str]
+
+    app = bare_app()
+    own.init_app(app)
+    extension = DeviceSessions(app, user_model=Reader)
+    with app.app_context():
+        store = extension._state.store
+
+        assert store.engine is own.engine
+
+    assert asked == [store.models.session]
 
 
 def test_the_object_the_app_holds_wins(ada: User, laptop: Browser) -> None:

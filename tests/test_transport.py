@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import time_machine
-from flask import Flask, Request, Response, make_response
+from flask import Flask, Request, Response, g, make_response
 from itsdangerous import TimestampSigner
 from werkzeug.http import parse_date
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -249,14 +249,15 @@ def test_an_answer_varies_by_cookie_whatever_keeps_flasks_session() -> None:
     assert set(response.vary) == {"Authorization", "Cookie"}
 
 
-def test_every_answer_of_a_view_varies_by_cookie(
-    app: Flask, ada: User, laptop: Browser, phone: Browser
+@pytest.mark.parametrize("asks", [True, False], ids=["asks", "does not ask"])
+def test_an_answer_varies_if_a_credential_came_or_somebody_asked_for_one(
+    app: Flask, ada: User, laptop: Browser, phone: Browser, asks: bool
 ) -> None:
     """A shared cache must not give one person's page to another; what a view says stays."""
 
     @app.get("/cached")
     def cached() -> Response:
-        response = make_response("for everybody")
+        response = make_response("for one" if asks and g.current_session else "for everybody")
         response.vary.add("Accept-Language")
         response.headers["Cache-Control"] = "max-age=60"
         return response
@@ -265,8 +266,9 @@ def test_every_answer_of_a_view_varies_by_cookie(
 
     signed_in, anonymous = laptop.get("/cached"), phone.get("/cached")
 
+    assert set(signed_in.vary) == {"Accept-Language", "Authorization", "Cookie"}
+    assert set(anonymous.vary) == (set(signed_in.vary) if asks else {"Accept-Language"})
     for answer in (signed_in, anonymous):
-        assert set(answer.vary) == {"Accept-Language", "Authorization", "Cookie"}
         assert answer.headers["Cache-Control"] == "max-age=60"
         assert "Set-Cookie" not in answer.headers
 

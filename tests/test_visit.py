@@ -21,7 +21,7 @@ def _visit(**state: Any) -> Visit:
     with Flask("tests").test_request_context(
         headers={"Cookie": "device_session=s3cret"}
     ) as context:
-        return Visit(context.request, Client(), datetime.now(timezone.utc), **state)
+        return Visit(context.request, None, Client, datetime.now(timezone.utc), **state)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from .. import problems
 from ..errors import SessionLimitReached, StoreUnavailable, TooManyAttempts
 from ..forgery import API
+from ..transport import vary
 
 #: Largest body that is read, in bytes: the longest password, and room.
 BODY_BYTES = 64 * 1024
@@ -84,4 +85,5 @@ def keep_private(response: Response) -> Response:
     """Let no cache keep an answer, and no browser guess at its type."""
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Content-Type-Options"] = "nosniff"
+    vary(response)
     return response

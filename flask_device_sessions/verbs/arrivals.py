@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -12,17 +13,24 @@ from typing import Any
 from flask import Response, current_app, g, request
 from flask_login.config import EXEMPT_METHODS
 
-from .. import decorators, forgery, lifecycle, login, messages, signals, store
+from .. import cookies, decorators, forgery, lifecycle, login, messages, signals, store
 from ..ambient import utc_now
 from ..audit import Entry
 from ..errors import NoSuchUser, StoreUnavailable
 from ..faults import STORE_FAULTS
 from ..logs import Throttled
+from ..networks import normalize
 from ..parts import tell
-from ..proxies import current_user, running_app
+from ..proxies import (
+    current_user,
+    forget_caller,
+    running_app,
+    running_globals,
+    running_request,
+)
 from ..tokens import Credential
 from ..transport import is_bearer
-from ..visit import Outgoing, Visit, unavailable
+from ..visit import Outgoing, Visit
 from .departures import Departures
 
 _logger = logging.getLogger("flask_device_sessions")
@@ -38,40 +46,51 @@ class Arrivals(Departures):
         if visit is None:
             visit = self._make_visit()
             g._device_sessions_visit = visit
-            login.forget_user()
-            if not _is_static(request.endpoint):
+            forget_caller()
+            if not _is_static(visit.request.endpoint):
                 self._restore(visit)
-                login.follow_freshness(self._is_fresh(visit, self.settings.freshness))
-            g.current_session = visit.session
+                self._greet_flask(visit)
         return visit
 
     def _before_request(self) -> Any:
-        login.ensure_joined(running_app())
-        forgery.spare_programs(running_app())
-        self.visit()
-        if not self.settings.require_login or _is_open(request.endpoint):
+        app, state = running_app(), self._state
+        login.ensure_joined(app)
+        forgery.spare_programs(app)
+        if state.transport.may_carry(app, running_request()):
+            self.visit()
+        else:
+            forget_caller()  # nobody; what more there is to know, whoever asks will find out
+        if not state.settings.require_login or _is_open(request.endpoint):
             return None
-        if request.method in EXEMPT_METHODS or running_app().config.get("LOGIN_DISABLED"):
+        if request.method in EXEMPT_METHODS or app.config.get("LOGIN_DISABLED"):
             return None  # as login_required does
         return None if current_user.is_authenticated else login.unauthorized()
 
     def _make_visit(self) -> Visit:
-        caller = request._get_current_object()  # type: ignore[attr-defined]
-        client = self._state.transport.client_from(running_app(), caller)
-        return Visit(caller, client, utc_now(), is_bearer=is_bearer(caller))
+        caller = running_request()
+        look = partial(self._state.transport.client_from, running_app(), caller)
+        address = normalize(caller.remote_addr)
+        return Visit(caller, address, look, utc_now(), is_bearer=is_bearer(caller))
+
+    def _greet_flask(self, visit: Visit) -> None:
+        """Tell Flask's session whether the caller is fresh, unless it says the right thing: no."""
+        if cookies.carries(running_app(), visit.request) or self._is_fresh(
+            visit, self.settings.freshness
+        ):
+            self._follow_freshness(visit)
 
     def _restore(self, visit: Visit) -> None:
         """Find out whether the caller's credential is good, and note their activity."""
         state = self._state
-        token = state.transport.read_token(running_app(), request)
+        token = state.transport.read_token(running_app(), visit.request)
         if token is None:
             return
         may_write = state.store.is_clean
         try:
-            outcome = state.lifecycle.restore(token, visit.client, visit.now)
+            outcome = state.lifecycle.restore(token, visit.address, visit.now)
         except StoreUnavailable as fault:
             _logger.error("Nobody can be recognised: %s", fault)
-            visit.fault, visit.session = fault, unavailable(fault)
+            visit.fault = fault
             return
         if isinstance(outcome, lifecycle.Refused):
             visit.refused = outcome
@@ -81,7 +100,7 @@ class Arrivals(Departures):
         visit.found = outcome.found
         if may_write:
             self._write_down_activity(visit, outcome, token)
-        visit.enter(visit.found.session(), visit.found.id, visit.found.user_id, None)
+        visit.session_id, visit.user_id = visit.found.id, visit.found.user_id
 
     # -- What is written down ----------------------------------------------------------------------
 
@@ -91,12 +110,12 @@ class Arrivals(Departures):
         """Note a move, a new secret, activity: what is due. The request goes on in any case."""
         rules, found = self._state.lifecycle, restored.found
         try:
-            if rules.has_moved(found, visit.client):
+            if rules.has_moved(found, visit.address):
                 self._move(visit, found)
             if rules.is_rotation_due(restored, visit.now):
                 self._rotate_on_clock(visit, found, token)
             rules.settle(restored, visit.now)
-            rules.touch(found, visit.client, visit.now)
+            rules.touch(found, visit.address, visit.now)
         except (StoreUnavailable, NoSuchUser, *STORE_FAULTS) as error:
             _touch_warning.warning("Activity could not be noted: %s", error)
 
@@ -169,11 +188,13 @@ class Arrivals(Departures):
 
     def _after_request(self, response: Response) -> Response:
         visit = _known_visit()
-        if visit is not None and not _is_static(request.endpoint):
+        if visit is not None and not _is_static(visit.request.endpoint):
             outgoing = Outgoing() if visit.is_bearer else visit.outgoing
             self._state.transport.write(running_app(), response, outgoing)
-            login.forget_freshness()
-            forgery.forget_sparing()
+            if visit.is_in_flask:
+                login.forget_freshness()
+            if visit.is_bearer:
+                forgery.forget_sparing()
         return response
 
     # -- What views ask ----------------------------------------------------------------------------
@@ -204,14 +225,13 @@ class Arrivals(Departures):
         """Delete the cookie of a session that is no more; its owner has been told."""
         visit = self.visit()
         if visit.refused is not None:
-            visit.outgoing.is_clearing = True
+            visit.outgoing = replace(visit.outgoing, is_clearing=True)
 
 
 def _known_visit() -> Visit | None:
     """Return the visit of the running request, if it has one yet."""
-    visit: Visit | None = g.get("_device_sessions_visit")
-    is_this = visit is not None and visit.request is request._get_current_object()  # type: ignore[attr-defined]
-    return visit if is_this else None
+    visit: Visit | None = vars(running_globals()).get("_device_sessions_visit")
+    return visit if visit is not None and visit.request is running_request() else None
 
 
 def _is_static(endpoint: str | None) -> bool:

@@ -9,12 +9,13 @@ from functools import partial
 from typing import Any
 
 from blinker import Signal
-from flask import g, has_request_context
+from flask import has_request_context
 
 from .. import lifecycle, login, messages, models, signals
 from ..ambient import utc_now
 from ..notifications import path_of
 from ..parts import tell
+from ..proxies import forget_caller
 from ..signing import Purpose
 from ..tokens import SessionToken
 from ..transport import COOKIE_AGE
@@ -58,11 +59,9 @@ class Departures(Base):
         visit.enter(*who)
         if not has_request_context():
             return  # the end of the request has rolled back: nobody will ask any more
-        g.current_session = visit.session
-        login.follow_freshness(self._is_fresh(visit, self.settings.freshness))
-        if visit.session_id is not None and visit.user is None:
-            login.forget_user()  # nobody has asked for them yet
-        else:
+        forget_caller()
+        self._follow_freshness(visit)
+        if visit.session_id is None or visit.user is not None:
             login.set_user(visit.user)
 
     def _leave(self, session_id: uuid.UUID) -> None:
@@ -73,11 +72,14 @@ class Departures(Base):
             visit.found = None
             self._switch(visit, None, None, None, None)
 
+    def _follow_freshness(self, visit: Visit) -> None:
+        visit.is_in_flask = True
+        login.follow_freshness(self._is_fresh(visit, self.settings.freshness))
+
     def _is_fresh(self, visit: Visit, max_age: timedelta) -> bool:
         if visit.session_id is None:
             return False
-        age: timedelta = visit.now - visit.session.authenticated_at
-        return age < max_age
+        return visit.now - visit.authenticated_at < max_age
 
     # -- Cookies -----------------------------------------------------------------------------------
 
@@ -101,7 +103,7 @@ class Departures(Base):
 
         def announce() -> None:
             visit.send(token=token, expires_at=expires_at)
-            login.follow_freshness(self._is_fresh(visit, self.settings.freshness))
+            self._follow_freshness(visit)
             tell(signal, session=session)
 
         self._after_commit(announce)

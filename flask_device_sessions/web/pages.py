@@ -21,6 +21,7 @@ from .. import i18n
 from ..login import unauthorized
 from ..messages import why_it_ended
 from ..proxies import current_session, current_visit
+from ..transport import vary
 
 #: ASVS 5.0 3.4.3: nothing inline, nothing from elsewhere, no framing.
 _POLICY = "; ".join(
@@ -64,7 +65,7 @@ def protect(response: Response) -> Response:
         response.headers.setdefault(name, value)
     if not (request.endpoint or "").endswith(".static"):
         response.headers["Cache-Control"] = "no-store"
-        response.vary.add("Cookie")
+        vary(response)
     return response
 
 
