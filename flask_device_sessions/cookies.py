@@ -26,8 +26,8 @@ class SparingSessionInterface(SecureCookieSessionInterface):
 
 
 def carries(app: Flask, request: Request) -> bool:
-    """Whether the request may carry a cookie of Flask's session, at a glance."""
-    return app.config["SESSION_COOKIE_NAME"] in request.environ.get("HTTP_COOKIE", "")
+    """Whether the request carries a cookie of Flask's session."""
+    return "HTTP_COOKIE" in request.environ and app.config["SESSION_COOKIE_NAME"] in request.cookies
 
 
 def spare(app: Flask) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from functools import wraps
 from typing import Any
 
-from flask import Flask, current_app, g, request
+from flask import Flask, Request, current_app, g, request
 from flask_wtf.csrf import CSRFError, validate_csrf
 from wtforms.validators import ValidationError
 
-from .proxies import EXTENSION, running_request
+from .proxies import EXTENSION
 from .transport import is_bearer
 
 #: Name of the JSON API's blueprint, which looks for itself.
@@ -21,12 +21,12 @@ API = "device_sessions_api"
 _HEADERS = ("X-CSRFToken", "X-CSRF-Token")
 
 
-def spare_programs(app: Flask) -> None:
+def spare_programs(app: Flask, caller: Request) -> None:
     """Let the app's CSRFProtect and its forms pass requests with a bearer token."""
     protection: Any = app.extensions.get("csrf")
     if protection is not None and "protect" not in vars(protection):
         protection.protect = _sparing(protection.protect)
-    if is_bearer(running_request()):
+    if is_bearer(caller):
         g.csrf_valid = True  # what Flask-WTF's forms ask
 
 

@@ -8,13 +8,14 @@ lives is the row's affair.
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from enum import Enum
 from functools import cache
 from typing import Any
 
-from itsdangerous import BadData, BadSignature, Signer, URLSafeTimedSerializer
+from itsdangerous import BadData, BadSignature, HMACAlgorithm, Signer, URLSafeTimedSerializer
 
 from .errors import BadToken
 
@@ -38,6 +39,14 @@ class Purpose(str, Enum):
     ADDRESS = "address-hash"
     THROTTLE = "login-throttle"
     NOT_ME = "not-me-link"
+
+
+class _HmacSha256(HMACAlgorithm):
+    """HMAC (RFC 2104) with SHA-256: the same bytes, in one call of OpenSSL's."""
+
+    def get_signature(self, key: bytes, value: bytes) -> bytes:
+        """Return the signature of ``value``."""
+        return hmac.digest(key, value, "sha256")
 
 
 class Signatures:
@@ -107,7 +116,8 @@ class Signatures:
     def _make_signer(self, purpose: Purpose) -> Signer:
         """Derive the purpose's keys once: a third of the cost of every check is in that."""
         salt = _salt(purpose)
-        return Signer(self.derive(purpose)[::-1], salt=salt, **_signer_options("none"))
+        keys = self.derive(purpose)[::-1]
+        return Signer(keys, salt=salt, key_derivation="none", algorithm=_HmacSha256())
 
 
 def _salt(purpose: Purpose) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -20,10 +20,10 @@ from weakref import WeakSet
 import sqlalchemy as sa
 from flask_sqlalchemy.session import Session as UsualSession
 from sqlalchemy import event
-from sqlalchemy.orm import Session, make_transient_to_detached, scoped_session
-from sqlalchemy.orm.attributes import instance_dict, set_committed_value
+from sqlalchemy.orm import Session, scoped_session
+from sqlalchemy.orm.attributes import instance_dict, instance_state, set_committed_value
 
-from . import transactions
+from . import prepared, transactions
 from .faults import STORE_FAULTS, is_conflict, is_transient, translate
 from .models import Models, primary_key_of
 
@@ -35,6 +35,8 @@ _READS_ARE_OLD = "flask_device_sessions.reads_are_old"
 #: Pauses before the tries after the first, in seconds at most (full jitter).
 _PAUSES = (0.02, 0.1, 0.5)
 
+_NOTHING: Mapping[str, Any] = {}
+
 
 class Found:
     """What the one SELECT of a request found: the session row and its user row.
@@ -42,46 +44,53 @@ class Found:
     The objects are made when somebody asks for them; whether a session is good takes none.
     """
 
-    def __init__(self, store: Store, row: sa.Row[Any]) -> None:
+    def __init__(self, store: Store, row: Any, held: Session | None) -> None:
         self._store = store
         self._row = row
-        self._values = store.session_shape.values(row)
-        if store.session.registry.has():
-            self._refresh(store.session())
+        self._notes: dict[str, Any] = {}
+        self._user: Any = None
+        if held is not None:
+            self._refresh(held)
 
     def __getattr__(self, name: str) -> Any:
-        """Return a column of the session row by its attribute name."""
+        """Return a column of the session row by its attribute name; the next time it is there."""
         try:
-            return self._values[name]
+            value = self._row[self._store.session_shape.places[name]]
         except KeyError:
             raise AttributeError(name) from None
+        vars(self)[name] = value
+        return value
 
     def note(self, **values: Any) -> None:
         """Remember what was written to the row since it was read."""
-        self._values.update(values)
-        if self._store.session.registry.has():
-            self._store.session_shape.refresh(self._store.session(), self._values, values)
+        vars(self).update(values)
+        self._notes.update(values)
+        held = self._store.begun
+        if held is not None:
+            self._store.session_shape.refresh(held, self._row, self._notes)
 
     def session(self) -> Any:
         """Return the row as an object of the session model, in the app's database session."""
-        session = self._store.session_shape.adopt(self._store.session(), self._values)
-        if self._store.user_shape is not None:
+        store = self._store
+        session = store.session_shape.adopt(store.session(), self._row, self._notes)
+        if store.user_shape is not None:
             set_committed_value(session, "user", self.user())
         return session
 
     def user(self) -> Any | None:
         """Return the user object, in the app's database session; ``None`` if deleted since."""
-        store, shape = self._store, self._store.user_shape
-        if shape is None:
+        store = self._store
+        if store.user_shape is None:
             return store.session.get(store.models.user, self.user_id)
-        return shape.adopt(store.session(), shape.values(self._row))
+        if self._user is None:
+            self._user = store.user_shape.adopt(store.session(), self._row)
+        return self._user
 
     def _refresh(self, session: Session) -> None:
         """Bring up to date what the app's database session holds of these rows from before."""
-        store = self._store
-        store.session_shape.refresh(session, self._values)
-        if store.user_shape is not None:
-            store.user_shape.refresh(session, store.user_shape.values(self._row))
+        self._store.session_shape.refresh(session, self._row)
+        if self._store.user_shape is not None:
+            self._store.user_shape.refresh(session, self._row)
 
 
 class _Shape:
@@ -93,47 +102,57 @@ class _Shape:
     """
 
     def __init__(self, model: type[Any], offset: int = 0) -> None:
-        self._mapper = sa.inspect(model)
-        self.names = [prop.key for prop in self._mapper.column_attrs]
-        self.columns = [prop.columns[0] for prop in self._mapper.column_attrs]
-        key = self._mapper.primary_key
-        self._key_names = [self._mapper.get_property_by_column(column).key for column in key]
-        self._slice = slice(offset, offset + len(self.names))
+        mapper = sa.inspect(model)
+        self.columns = [prop.columns[0] for prop in mapper.column_attrs]
+        self.places = {prop.key: offset + n for n, prop in enumerate(mapper.column_attrs)}
+        self._key_places = [
+            self.places[mapper.get_property_by_column(column).key] for column in mapper.primary_key
+        ]
+        self._slice = slice(offset, offset + len(self.columns))
+        self._mapper = mapper
 
-    def values(self, row: sa.Row[Any]) -> dict[str, Any]:
-        """Return what a row says of the object, by the names of its attributes."""
-        return dict(zip(self.names, row[self._slice], strict=True))
-
-    def adopt(self, session: Session, values: dict[str, Any]) -> Any:
-        """Return a persistent object for values that were read beside the app's session.
+    def adopt(self, session: Session, row: Any, news: Mapping[str, Any] = _NOTHING) -> Any:
+        """Return a persistent object for a row that was read beside the app's session.
 
         One that the app's session already holds wins, for it may carry changes.
-        """
-        held = self._held(session, values)
-        if held is not None:
-            return held
-        instance = self._mapper.class_manager.new_instance()
-        instance_dict(instance).update(values)
-        make_transient_to_detached(instance)
-        session.add(instance)
-        return instance
-
-    def refresh(self, session: Session, values: dict[str, Any], news: Iterable[str] = ()) -> None:
-        """Fill in what a commit has expired on the object that a session holds, if it does.
 
         Args:
             session: the app's.
-            values: what was read just now, beside it.
-            news: which of that has been written; the rest may have changes of the app's.
+            row: what was read.
+            news: what has been written since.
         """
-        held = self._held(session, values)
+        key = self._key(row)
+        held = session.identity_map.get(key)
         if held is not None:
-            for name in (sa.inspect(held).unloaded & values.keys()).union(news):
-                set_committed_value(held, name, values[name])
+            return held
+        # As SQLAlchemy's own loading does. make_transient_to_detached() and session.add() would
+        # begin a transaction and look for what hangs on the object, at eight times the cost.
+        instance = self._mapper.class_manager.new_instance()
+        values = instance_dict(instance)
+        values.update(zip(self.places, row[self._slice], strict=True))
+        values.update(news)
+        state = instance_state(instance)
+        state.key, state.session_id = key, session.hash_key
+        session.identity_map.add(state)
+        return instance
 
-    def _held(self, session: Session, values: dict[str, Any]) -> Any | None:
-        key = [values[name] for name in self._key_names]
-        return session.identity_map.get(self._mapper.identity_key_from_primary_key(key))
+    def refresh(self, session: Session, row: Any, news: Mapping[str, Any] = _NOTHING) -> None:
+        """Fill in what a commit has expired on the object that a session holds, if it does.
+
+        Args: those of :meth:`adopt`; what is no news may have changes of the app's.
+        """
+        held = session.identity_map.get(self._key(row))
+        if held is None:
+            return
+        for name in instance_state(held).unloaded & self.places.keys():
+            set_committed_value(held, name, row[self.places[name]])
+        for name, value in news.items():
+            set_committed_value(held, name, value)
+
+    def _key(self, row: Any) -> Any:
+        """Return the key in a session's identity map."""
+        key = [row[place] for place in self._key_places]
+        return self._mapper.identity_key_from_primary_key(key)
 
 
 class Store:
@@ -148,14 +167,19 @@ class Store:
         self.session = session
         self.models = models
         self._db = models.session.__fsa__
+        self._bind_key = models.session.metadata.info.get("bind_key")
         # An app's own get_bind() decides; the usual one need not be asked, nor a session begun.
         self._is_routed = session.session_factory.class_.get_bind is not UsualSession.get_bind
         self.session_shape = _Shape(models.session)
-        beside = len(self.session_shape.names)
+        beside = len(self.session_shape.columns)
         self.user_shape = _Shape(models.user, beside) if _is_simple(models.user) else None
         self.user_key = primary_key_of(models.user)
         self.user_key_name = sa.inspect(models.user).get_property_by_column(self.user_key).key
+        self._columns = self.session_shape.columns + (
+            self.user_shape.columns if self.user_shape else []
+        )
         self._find = self._prepare_find()
+        self._lookup = prepared.Lookup(self._find, self._columns, models.session.__table__.c.id)
         transactions.listen(session)
 
     def id_of(self, user: Any) -> Any:
@@ -175,13 +199,14 @@ class Store:
         Raises:
             StoreUnavailable: the database did not answer, or lacks our tables.
         """
+        held = self.begun
         try:
-            row = self._read(self._find, {"id": session_id})
+            row = self._read(session_id, held)
         except STORE_FAULTS as error:
             if not getattr(error, "connection_invalidated", False):
                 raise self.explain(error) from error
-            row = self._find_again(session_id)
-        return None if row is None else Found(self, row)
+            row = self._find_again(session_id, held)
+        return None if row is None else Found(self, row, held)
 
     def touch(
         self, session_id: uuid.UUID, now: datetime, due: datetime, values: dict[str, Any]
@@ -212,7 +237,7 @@ class Store:
         One guarded statement that cannot bring an ended session back nor move time backwards,
         and that gives way instead of waiting for a lock.
         """
-        if self._has_connection:
+        if _has_connection(self.begun):
             self.roll_back()  # a second connection could deadlock with a pool of one
         table = self.models.session.__table__
         live = sa.and_(table.c.id == session_id, table.c.ended_at.is_(None), condition)
@@ -227,12 +252,13 @@ class Store:
     @property
     def is_clean(self) -> bool:
         """Whether the app has nothing unsaved in its database session right now."""
-        return not self.session.registry.has() or transactions.is_clean(self.session())
+        begun = self.begun
+        return begun is None or transactions.is_clean(begun)
 
     @property
-    def _has_connection(self) -> bool:
-        """Whether the app's database session, if it has begun one, holds a connection."""
-        return self.session.registry.has() and transactions.has_connection(self.session())
+    def begun(self) -> Session | None:
+        """The app's database session, if the app has begun one."""
+        return self.session() if self.session.registry.has() else None
 
     @property
     def engine(self) -> sa.Engine:
@@ -240,32 +266,34 @@ class Store:
         if self._is_routed:
             engine = self.session().get_bind(mapper=self.models.session).engine
         else:
-            engine = self._db.engines[self.models.session.metadata.info.get("bind_key")]
+            engine = self._db.engines[self._bind_key]
         return cast(sa.Engine, engine)
 
     def _prepare_find(self) -> sa.Select[Any]:
         """Write the SELECT of every request once: building it costs more than running it."""
         session, user = self.models.session.__table__, self.user_key.table
-        columns = self.session_shape.columns + (self.user_shape.columns if self.user_shape else [])
         return (
-            sa.select(*columns)
+            sa.select(*self._columns)
             .select_from(session.join(user, session.c.user_id == self.user_key))
             .where(session.c.id == sa.bindparam("id", type_=session.c.id.type))
             .set_label_style(sa.LABEL_STYLE_TABLENAME_PLUS_COL)
         )
 
-    def _read(self, statement: sa.Select[Any], values: dict[str, Any]) -> sa.Row[Any] | None:
-        """Run a SELECT of one row on a short connection, or on the one the app holds."""
-        if self._has_connection:
+    def _read(self, session_id: uuid.UUID, held: Session | None) -> Any | None:
+        """Read a session and its user on a short connection, or on the one the app holds."""
+        values = {"id": session_id}
+        if held is not None and transactions.has_connection(held):
             # A second connection could deadlock with a pool of one.
-            held: sa.Connection = self.session.connection()
-            return held.execute(statement, values).first()
-        with self.engine.connect() as connection, _alone(connection):
-            return connection.execute(statement, values).first()
+            return held.connection().execute(self._find, values).first()
+        engine = self.engine
+        if prepared.is_silent(engine):
+            return self._lookup.first(engine, session_id)
+        with engine.connect() as connection:
+            return connection.execute(self._find, values).first()
 
-    def _find_again(self, session_id: uuid.UUID) -> sa.Row[Any] | None:
+    def _find_again(self, session_id: uuid.UUID, held: Session | None) -> Any | None:
         try:
-            return self._read(self._find, {"id": session_id})
+            return self._read(session_id, held)
         except STORE_FAULTS as error:
             raise self.explain(error) from error
 
@@ -698,31 +726,16 @@ def _erase_leftovers(models: Models, mapper: Any, connection: sa.Connection, use
         _erase(models, mapper, connection, user)
 
 
+def _has_connection(begun: Session | None) -> bool:
+    return begun is not None and transactions.has_connection(begun)
+
+
 def _is_simple(model: type[Any]) -> bool:
     """Whether a row of the model's one table is all that loading an object takes."""
     mapper = sa.inspect(model)
     is_one_table = not mapper.inherits and mapper.polymorphic_on is None
     are_columns = all(isinstance(p.columns[0], sa.Column) for p in mapper.column_attrs)
     return is_one_table and are_columns and not mapper.class_manager.dispatch.load
-
-
-@contextmanager
-def _alone(connection: sa.Connection) -> Iterator[None]:
-    """Run a lone SELECT without BEGIN and ROLLBACK, where those are round trips of their own.
-
-    By hand: SQLAlchemy's AUTOCOMMIT costs a third of the whole, for it may be any level's turn.
-    """
-    raw: Any = connection.connection.dbapi_connection
-    if connection.dialect.name != "postgresql" or raw.autocommit:
-        yield
-        return
-    raw.autocommit = True
-    try:
-        yield
-    except BaseException:
-        connection.invalidate()
-        raise
-    raw.autocommit = False
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def is_bearer(request: Request) -> bool:
 
 def vary(response: Response) -> None:
     """Tell caches that the answer is for who asked; other answers are anybody's."""
-    if "Vary" in response.headers:
+    if response.headers.getlist("Vary"):
         response.vary.update(("Authorization", "Cookie"))
     else:
         response.headers["Vary"] = "Authorization, Cookie"

@@ -285,7 +285,7 @@ def test_what_a_view_has_committed_is_newer_than_the_row_that_was_read(
 
     @app.get("/renamed")
     def renamed() -> str:
-        (session,) = extension.sessions_of(db.session.get(User, 1))
+        (session,) = extension.sessions_of(current_user)
         session.name = "Work"
         db.session.commit()
         return str(g.current_session.name)

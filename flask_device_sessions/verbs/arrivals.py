@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from flask import Response, current_app, g, request
+from flask import Flask, Request, Response, current_app
 from flask_login.config import EXEMPT_METHODS
 
 from .. import cookies, decorators, forgery, lifecycle, login, messages, signals, store
@@ -20,7 +20,7 @@ from ..errors import NoSuchUser, StoreUnavailable
 from ..faults import STORE_FAULTS
 from ..logs import Throttled
 from ..networks import normalize
-from ..parts import tell
+from ..parts import Parts, tell
 from ..proxies import (
     current_user,
     forget_caller,
@@ -42,47 +42,41 @@ class Arrivals(Departures):
 
     def visit(self) -> Visit:
         """Return the state of the running request, restoring its session if need be."""
-        visit = _known_visit()
-        if visit is None:
-            visit = self._make_visit()
-            g._device_sessions_visit = visit
-            forget_caller()
-            if not _is_static(visit.request.endpoint):
-                self._restore(visit)
-                self._greet_flask(visit)
-        return visit
+        return _known_visit() or self._arrive(running_app(), running_request())
 
     def _before_request(self) -> Any:
-        app, state = running_app(), self._state
+        app, caller = running_app(), running_request()
+        settings, transport = self._states[app].settings, self._states[app].transport
         login.ensure_joined(app)
-        forgery.spare_programs(app)
-        if state.transport.may_carry(app, running_request()):
-            self.visit()
+        forgery.spare_programs(app, caller)
+        if transport.may_carry(app, caller):
+            self._arrive(app, caller)
         else:
             forget_caller()  # nobody; what more there is to know, whoever asks will find out
-        if not state.settings.require_login or _is_open(request.endpoint):
+        if not settings.require_login or _is_open(caller.endpoint):
             return None
-        if request.method in EXEMPT_METHODS or app.config.get("LOGIN_DISABLED"):
+        if caller.method in EXEMPT_METHODS or app.config.get("LOGIN_DISABLED"):
             return None  # as login_required does
         return None if current_user.is_authenticated else login.unauthorized()
 
-    def _make_visit(self) -> Visit:
-        caller = running_request()
-        look = partial(self._state.transport.client_from, running_app(), caller)
+    def _arrive(self, app: Flask, caller: Request) -> Visit:
+        """Make the state of a request, and restore its session."""
+        state = self._states[app]
+        look = partial(state.transport.client_from, app, caller)
         address = normalize(caller.remote_addr)
-        return Visit(caller, address, look, utc_now(), is_bearer=is_bearer(caller))
+        visit = Visit(caller, address, look, utc_now(), is_bearer=is_bearer(caller))
+        forget_caller()
+        vars(running_globals())["_device_sessions_visit"] = visit
+        if not _is_static(caller.endpoint):
+            self._restore(app, state, visit)
+            # Flask's session says so already where it is empty and the caller is not fresh.
+            if cookies.carries(app, caller) or self._is_fresh(visit, state.settings.freshness):
+                self._follow_freshness(visit)
+        return visit
 
-    def _greet_flask(self, visit: Visit) -> None:
-        """Tell Flask's session whether the caller is fresh, unless it says the right thing: no."""
-        if cookies.carries(running_app(), visit.request) or self._is_fresh(
-            visit, self.settings.freshness
-        ):
-            self._follow_freshness(visit)
-
-    def _restore(self, visit: Visit) -> None:
+    def _restore(self, app: Flask, state: Parts, visit: Visit) -> None:
         """Find out whether the caller's credential is good, and note their activity."""
-        state = self._state
-        token = state.transport.read_token(running_app(), visit.request)
+        token = state.transport.read_token(app, visit.request)
         if token is None:
             return
         may_write = state.store.is_clean

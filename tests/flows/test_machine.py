@@ -301,8 +301,9 @@ class Machine(RuleBasedStateMachine):
         with self.app.app_context():
             jar = jar_of(self.browsers[which])
             environ = {"HTTP_COOKIE": _header(jar)}
-            with self.app.test_request_context(environ_overrides=environ):
-                digest = self.extension._make_visit().client.browser_digest
+            with self.app.test_request_context(environ_overrides=environ) as context:
+                transport = self.extension._state.transport
+                digest = transport.client_from(self.app, context.request).browser_digest
             device = self.extension.device_model
             wanted = sa.select(device.id).where(
                 device.browser_digest == digest,

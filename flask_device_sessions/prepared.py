@@ -1,0 +1,156 @@
+"""One SELECT by primary key, worked out once for each engine and run on the bare driver.
+
+SQLAlchemy's own way through a statement costs more than the database does: it finds the compiled
+text again, makes a context, a result and a row, and asks the driver to describe each column. All
+of that comes out the same for each request. Connections still come from the engine's pool, with
+all that hangs on it, and values go through SQLAlchemy's types.
+
+An engine that somebody listens to, or that changes statements on their way, is not passed by:
+:func:`is_silent` says so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import sqlalchemy as sa
+
+Processor = Callable[[Any], Any]
+
+
+class _Plan(NamedTuple):
+    """The statement as one engine's driver takes it.
+
+    Attributes:
+        text: the SQL.
+        bind: makes the driver's parameters of the key.
+        needs_autocommit: whether a lone SELECT would have BEGIN and ROLLBACK around it, which are
+            round trips of their own.
+        processors: what makes Python values of the driver's, column by column; filled in with
+            the first row, by the types that the driver says it has.
+    """
+
+    text: str
+    bind: Callable[[Any], Any]
+    needs_autocommit: bool
+    processors: list[Processor | None]
+
+
+class Row:
+    """What the driver returned; a value is made of it when somebody asks, as with SQLAlchemy's."""
+
+    __slots__ = ("_processors", "_values")
+
+    def __init__(self, values: Sequence[Any], processors: Sequence[Processor | None]) -> None:
+        self._values = values
+        self._processors = processors
+
+    def __getitem__(self, place: Any) -> Any:
+        value, process = self._values[place], self._processors[place]
+        if isinstance(place, slice):
+            return [
+                one if process_one is None or one is None else process_one(one)
+                for one, process_one in zip(value, process, strict=True)
+            ]
+        return value if process is None or value is None else process(value)
+
+
+def is_silent(engine: sa.Engine) -> bool:
+    """Whether nobody could tell that a statement went past SQLAlchemy.
+
+    Not so with listeners (query counters, tracing, row-level security), with ``echo``, and with
+    options such as ``schema_translate_map``.
+    """
+    is_heard = getattr(engine, "_has_events", True) or engine.logger.isEnabledFor(logging.INFO)
+    return not (is_heard or engine.get_execution_options())
+
+
+class Lookup:
+    """A SELECT of one row.
+
+    Args:
+        statement: it has a single parameter.
+        columns: what it selects, in order.
+        key: the column that the parameter is compared with.
+    """
+
+    def __init__(
+        self, statement: sa.Select[Any], columns: list[sa.Column[Any]], key: sa.Column[Any]
+    ) -> None:
+        self._statement = statement
+        self._columns = columns
+        self._key = key
+        self._plans: WeakKeyDictionary[sa.Engine, _Plan] = WeakKeyDictionary()
+
+    def first(self, engine: sa.Engine, key: Any) -> Row | None:
+        """Return the row with this key.
+
+        Raises:
+            sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError: as a connection of SQLAlchemy's
+                would; one that was lost takes the idle ones of its pool along.
+        """
+        plan = self._plans.get(engine) or self._make_plan(engine)
+        connection = engine.raw_connection()
+        driver: Any = connection.dbapi_connection
+        is_alone = plan.needs_autocommit and not driver.autocommit
+        try:
+            if is_alone:
+                driver.autocommit = True
+            cursor = connection.cursor()
+            cursor.execute(plan.text, plan.bind(key))
+            row = cursor.fetchone()
+            if row is not None and not plan.processors:
+                plan.processors.extend(self._processors(engine.dialect, cursor.description))
+            cursor.close()
+            if is_alone:
+                driver.autocommit = False
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise self._explain(engine, connection, plan, error) from error
+        connection.close()
+        return None if row is None else Row(row, plan.processors)
+
+    def _make_plan(self, engine: sa.Engine) -> _Plan:
+        dialect = engine.dialect
+        compiled = self._statement.compile(dialect=dialect)
+        (name,) = compiled.params
+        process = self._key.type.dialect_impl(dialect).bind_processor(dialect) or _as_it_is
+        bind: Callable[[Any], Any] = lambda key: {name: process(key)}  # noqa: E731
+        if dialect.positional:
+            bind = lambda key: (process(key),)  # noqa: E731
+        plan = _Plan(str(compiled), bind, dialect.name == "postgresql", [])
+        self._plans[engine] = plan
+        return plan
+
+    def _processors(self, dialect: sa.Dialect, description: Any) -> list[Processor | None]:
+        return [
+            column.type.dialect_impl(dialect).result_processor(dialect, described[1])
+            for column, described in zip(self._columns, description, strict=True)
+        ]
+
+    def _explain(
+        self, engine: sa.Engine, connection: sa.PoolProxiedConnection, plan: _Plan, error: Any
+    ) -> Exception:
+        """Give the connection up, whatever state it is in; return SQLAlchemy's error."""
+        is_lost = engine.dialect.is_disconnect(error, connection.dbapi_connection, None)
+        if is_lost or plan.needs_autocommit:
+            connection.invalidate(error)
+        else:
+            connection.close()
+        if is_lost:
+            engine.dispose()
+        explained: Exception = sa.exc.DBAPIError.instance(
+            plan.text,
+            None,
+            error,
+            engine.dialect.loaded_dbapi.Error,
+            connection_invalidated=is_lost,
+            dialect=engine.dialect,
+        )
+        return explained
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
