@@ -483,7 +483,7 @@ class Lifecycle:
             return None
         token = SessionToken.issue(session.id)
         freshness = {"authenticated_at": now} if confirmed else {}
-        self._renew(session, token, now, previous_digest=None, **freshness)
+        self._store.change(session, **_renewed(token, now, previous_digest=None, **freshness))
         action = "session_confirmed" if confirmed else "session_rotated"
         self._record(session.user_id, [Entry(action, session)], client, now)
         return token
@@ -513,24 +513,21 @@ class Lifecycle:
 
     def rotate_on_clock(
         self, presented: Credential, found: Found, client: Client, now: datetime
-    ) -> tuple[Any, SessionToken] | None:
+    ) -> tuple[Any, SessionToken, dict[str, Any]] | None:
         """Give a session a new secret; the presented one works until the new one was seen.
 
         Returns:
-            The session and the new credential, or ``None`` when another request was first.
+            The session, the new credential, and the columns that have changed; or ``None`` when
+            another request was first.
         """
         live = self._lock_live(found.user_id, self._store.models.session.id == found.id)
         if not live or live[0].token_digest != found.token_digest:
             return None
         token = SessionToken.issue(found.id)
-        self._renew(live[0], token, now, previous_digest=presented.digest)
+        values = _renewed(token, now, previous_digest=presented.digest)
+        self._store.change(live[0], **values)
         self._record(found.user_id, [Entry("session_rotated", live[0])], client, now)
-        return live[0], token
-
-    def _renew(self, session: Any, token: SessionToken, now: datetime, **values: Any) -> None:
-        self._store.change(
-            session, token_digest=token.digest, rotated_at=now, previous_ended_at=None, **values
-        )
+        return live[0], token, values
 
     def settle(self, restored: Restored, now: datetime) -> None:
         """Note that the newest secret was seen: from now on the one before it is a copy.
@@ -685,6 +682,10 @@ def _tokens_of(issuers: set[uuid.UUID], live: Sequence[Any]) -> list[Any]:
 
 def _later(now: datetime, span: timedelta | None) -> datetime | None:
     return None if span is None else now + span
+
+
+def _renewed(token: SessionToken, now: datetime, **values: Any) -> dict[str, Any]:
+    return {"token_digest": token.digest, "rotated_at": now, "previous_ended_at": None, **values}
 
 
 def _ended(session: Any, reason: str) -> Entry:

@@ -44,13 +44,12 @@ class Found:
     The objects are made when somebody asks for them; whether a session is good takes none.
     """
 
-    def __init__(self, store: Store, row: Any, held: Session | None) -> None:
+    def __init__(self, store: Store, row: Any) -> None:
         self._store = store
         self._row = row
         self._notes: dict[str, Any] = {}
         self._user: Any = None
-        if held is not None:
-            self._refresh(held)
+        self.refresh()
 
     def __getattr__(self, name: str) -> Any:
         """Return a column of the session row by its attribute name; the next time it is there."""
@@ -65,9 +64,7 @@ class Found:
         """Remember what was written to the row since it was read."""
         vars(self).update(values)
         self._notes.update(values)
-        held = self._store.begun
-        if held is not None:
-            self._store.session_shape.refresh(held, self._row, self._notes)
+        self.refresh()
 
     def session(self) -> Any:
         """Return the row as an object of the session model, in the app's database session."""
@@ -86,11 +83,14 @@ class Found:
             self._user = store.user_shape.adopt(store.session(), self._row)
         return self._user
 
-    def _refresh(self, session: Session) -> None:
+    def refresh(self) -> None:
         """Bring up to date what the app's database session holds of these rows from before."""
-        self._store.session_shape.refresh(session, self._row)
+        held = self._store.begun
+        if held is None:
+            return
+        self._store.session_shape.refresh(held, self._row, self._notes)
         if self._store.user_shape is not None:
-            self._store.user_shape.refresh(session, self._row)
+            self._store.user_shape.refresh(held, self._row)
 
 
 class _Shape:
@@ -144,7 +144,7 @@ class _Shape:
         held = session.identity_map.get(self._key(row))
         if held is None:
             return
-        for name in instance_state(held).unloaded & self.places.keys():
+        for name in (instance_state(held).unloaded & self.places.keys()) - news.keys():
             set_committed_value(held, name, row[self.places[name]])
         for name, value in news.items():
             set_committed_value(held, name, value)
@@ -206,7 +206,7 @@ class Store:
             if not getattr(error, "connection_invalidated", False):
                 raise self.explain(error) from error
             row = self._find_again(session_id, held)
-        return None if row is None else Found(self, row, held)
+        return None if row is None else Found(self, row)
 
     def touch(
         self, session_id: uuid.UUID, now: datetime, due: datetime, values: dict[str, Any]

@@ -87,7 +87,7 @@ def test_an_apps_own_g_and_one_that_was_there_before_have_the_session(schema: En
 @pytest.mark.parametrize(
     ("view", "objects"),
     [
-        (lambda: str(current_visit().user_id), set()),
+        (lambda: str(current_visit().user_id), {"User"}),  # these users can be disabled
         (lambda: current_user.email, {"User"}),
         (lambda: g.current_session.user.email, {"User", "DeviceSession"}),
     ],
@@ -96,7 +96,7 @@ def test_an_apps_own_g_and_one_that_was_there_before_have_the_session(schema: En
 def test_objects_are_made_for_whoever_asks(
     app: Flask, laptop: Browser, view: Any, objects: set[str]
 ) -> None:
-    """Whether somebody is signed in, and who, takes one SELECT and no object of the ORM."""
+    """Whether somebody is signed in, and who, takes no object but what ``is_active`` asks."""
     made: set[str] = set()
 
     @app.get("/view")

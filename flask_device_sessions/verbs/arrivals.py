@@ -94,6 +94,7 @@ class Arrivals(Departures):
         visit.found = outcome.found
         if may_write:
             self._write_down_activity(visit, outcome, token)
+            visit.found.refresh()  # a commit or a rollback has expired what the app holds
         visit.session_id, visit.user_id = visit.found.id, visit.found.user_id
 
     # -- What is written down ----------------------------------------------------------------------
@@ -108,7 +109,8 @@ class Arrivals(Departures):
                 self._move(visit, found)
             if rules.is_rotation_due(restored, visit.now):
                 self._rotate_on_clock(visit, found, token)
-            rules.settle(restored, visit.now)
+            else:
+                rules.settle(restored, visit.now)
             rules.touch(found, visit.address, visit.now)
         except (StoreUnavailable, NoSuchUser, *STORE_FAULTS) as error:
             _touch_warning.warning("Activity could not be noted: %s", error)
@@ -129,12 +131,15 @@ class Arrivals(Departures):
         self._state.store.run(unit)
 
     def _rotate_on_clock(self, visit: Visit, found: store.Found, token: Credential) -> None:
-        def unit() -> None:
+        def unit() -> dict[str, Any]:
             rotated = self._state.lifecycle.rotate_on_clock(token, found, visit.client, visit.now)
-            if rotated is not None:
-                self._send_new_secret(visit, *rotated, signals.session_rotated)
+            if rotated is None:
+                return {}
+            session, newest, values = rotated
+            self._send_new_secret(visit, session, newest, signals.session_rotated)
+            return values
 
-        self._state.store.run(unit)
+        found.note(**self._state.store.run(unit))
 
     def _write_down_refusal(
         self, visit: Visit, found: store.Found, refused: lifecycle.Refused

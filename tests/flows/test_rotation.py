@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 import time_machine
-from flask import Flask
+from flask import Flask, g
 
 from flask_device_sessions import DeviceSessions, session_ended, session_rotated
 from flask_device_sessions.testing import Browser, listen_to
@@ -230,6 +230,27 @@ def test_a_new_secret_costs_one_unit_and_then_nothing(app: Flask, due: Browser) 
     assert [line.split()[0] for line in seeing[::2]] == ["SELECT", "COMMIT"]
     assert "UPDATE device_sessions SET previous_ended_at" in seeing[1]
     assert [line.split()[0] for line in steady] == ["SELECT"]
+
+
+def test_a_view_sees_the_session_with_its_new_secret(
+    app: Flask, clock: time_machine.Traveller, ada: User, laptop: Browser
+) -> None:
+    """What is bound to the secret, such as a step that waits for the password, stays bound."""
+    digests: list[str] = []
+
+    @app.get("/digest")
+    def digest() -> str:
+        digests.append(g.current_session.token_digest)
+        db.session.refresh(g.current_session)
+        digests.append(g.current_session.token_digest)
+        return ""
+
+    sign_in(laptop)
+    clock.shift(HOUR)
+
+    laptop.get("/digest")
+
+    assert digests[0] == digests[1]
 
 
 def test_the_cookie_of_a_new_secret_lasts_as_long_as_the_old_one(
