@@ -10,13 +10,14 @@ import os
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from itertools import combinations_with_replacement
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from flask import Flask
+import time_machine
+from flask import Flask, Response
 from flask_login import current_user, login_required
 
 from flask_device_sessions import DeviceSessions
@@ -31,6 +32,7 @@ pytestmark = [pytest.mark.engines, pytest.mark.slow]
 
 SWITCHES = int(os.environ.get("DEVICE_SESSIONS_TEST_SWITCHES", "1"))
 LIMIT = 2
+AGES = timedelta(days=3)
 
 
 @pytest.fixture
@@ -53,6 +55,9 @@ class Stage:
         with app.app_context():
             add_user()
         laptop, phone = Browser(app, FIREFOX), Browser(app, IPHONE)
+        with time_machine.travel(datetime.now(timezone.utc) - AGES):
+            sign_in(laptop)
+            laptop.post("/logout")
         sign_in(laptop)
         sign_in(phone)
         self.laptop, self.phone = jar_of(laptop), jar_of(phone)
@@ -123,6 +128,16 @@ class Stage:
         laptop = self.browser(self.laptop, FIREFOX)
         return lambda: laptop.post("/confirm", data={"password": PASSWORD})
 
+    def purge(self, number: int) -> Callable[[], Any]:
+        """What ended ages ago is deleted, with its events."""
+
+        def purge() -> Response:
+            with self.app.app_context():
+                self.extension.purge(older_than=AGES / 2)
+            return Response()
+
+        return purge
+
     # -- Afterwards ----------------------------------------------------------------------------
 
     def check(self, order: Sequence[int]) -> None:
@@ -165,6 +180,7 @@ CHANGES = [
     Stage.log_out,
     Stage.change_password,
     Stage.confirm,
+    Stage.purge,
 ]
 
 #: What each may answer: done; or, where its session was ended first, "sign in" or "no".
