@@ -43,7 +43,10 @@ def _instructions(options: argparse.Namespace, engines: Sequence[str]) -> None:
     from . import instructions
 
     for engine in engines:
-        print(f"\n### {engine}\n\n{instructions.report(engine, options.requests)}", flush=True)
+        print(
+            f"\n### {engine}\n\n{instructions.report(engine, options.requests, options.only)}",
+            flush=True,
+        )
 
 
 def _scale(options: argparse.Namespace, engines: Sequence[str]) -> None:

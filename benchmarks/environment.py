@@ -49,9 +49,5 @@ def enter() -> None:
 
 def _wanted_stamp() -> str:
     files = (_REQUIREMENTS, ROOT / "pyproject.toml")
-    content = b"".join(file.read_bytes() for file in files) + _base_version().encode()
+    content = b"".join(file.read_bytes() for file in files) + sys.version.encode()
     return hashlib.sha256(content).hexdigest()
-
-
-def _base_version() -> str:
-    return "%d.%d.%d" % sys.version_info[:3]

@@ -19,7 +19,7 @@ from . import EMAIL, PERSON_ID, SECRET_KEY, Contender
 
 TABLES = (
     "CREATE TABLE users (id INTEGER PRIMARY KEY, email VARCHAR(200) NOT NULL)",
-    "CREATE TABLE sessions (id INTEGER PRIMARY KEY, user_id INTEGER NOT NULL, ended_at VARCHAR(30))",
+    "CREATE TABLE sessions (id INTEGER PRIMARY KEY, user_id INTEGER, ended_at VARCHAR(30))",
     f"INSERT INTO users VALUES ({PERSON_ID}, '{EMAIL}')",
     f"INSERT INTO sessions VALUES (1, {PERSON_ID}, NULL)",
 )
