@@ -60,7 +60,10 @@ def _server(options: argparse.Namespace, engines: Sequence[str]) -> None:
     from . import server
 
     for engine in engines:
-        print(f"\n### {engine}\n\n{server.report(engine, options)}", flush=True)
+        figures = server.report(
+            engine, rate=options.rate, seconds=options.seconds, only=options.only
+        )
+        print(f"\n### {engine}\n\n{figures}", flush=True)
 
 
 def _startup(options: argparse.Namespace, engines: Sequence[str]) -> None:

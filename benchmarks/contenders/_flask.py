@@ -34,10 +34,10 @@ def make_user_model(db: SQLAlchemy) -> type[Any]:
 
 
 def fill(app: Flask, db: SQLAlchemy, user_model: type[Any], **columns: Any) -> None:
-    """Make the tables, and the person."""
+    """Make the tables, and the person, where they are not there yet."""
     with app.app_context():
         db.create_all()
-        db.session.add(user_model(id=PERSON_ID, email=EMAIL, **columns))
+        db.session.merge(user_model(id=PERSON_ID, email=EMAIL, **columns))
         db.session.commit()
 
 

@@ -1,0 +1,12 @@
+"""What gunicorn loads: a contender on a database that is filled already.
+
+``BENCH_CONTENDER`` names it, ``BENCH_URI`` is its database.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .contenders import BY_NAME
+
+application = BY_NAME[os.environ["BENCH_CONTENDER"]].make(os.environ["BENCH_URI"]).application
