@@ -208,9 +208,9 @@ def _purge(site: Site) -> dict[str, Measured]:
             began, done = time.perf_counter(), len(seen)
 
         site.extension.purge(progress=note)
-        single = [statement.seconds * 1000 for statement in seen]
-    slowest = sorted(seen, key=lambda statement: statement.seconds)[-3:]
-    return {**batches, "purge, a statement": Measured(single, {1}, slowest)}
+    seen.sort(key=lambda statement: statement.seconds)
+    single = Measured([statement.seconds * 1000 for statement in seen], {1}, seen[-5:])
+    return {"purge, a statement": single, **batches}  # first: the plans begin with the slowest
 
 
 # -- Report --------------------------------------------------------------------------------
@@ -260,7 +260,8 @@ def _plans(site: Site, measured: dict[str, Measured]) -> str:
                 if statement.text in known or statement.text.startswith("INSERT"):
                     continue
                 known.add(statement.text)
-                parts.append(f"{name}:\n\n```\n{_explain(connection, statement)}\n```")
+                heading = f"{name}, {statement.seconds * 1000:.1f} ms:"
+                parts.append(f"{heading}\n\n```\n{_explain(connection, statement)}\n```")
     return "\n\n".join(parts)
 
 
