@@ -33,8 +33,8 @@ def ensure() -> None:
     print(f"Installing the peers into {FOLDER.relative_to(ROOT)} ...", file=sys.stderr)
     shutil.rmtree(FOLDER, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", FOLDER], check=True)
-    install = [PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    subprocess.run([*install, "-r", _REQUIREMENTS], check=True, cwd=ROOT)
+    install = ("-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", _REQUIREMENTS)
+    subprocess.run([PYTHON, *install], check=True, cwd=ROOT)
     _STAMP.write_text(_wanted_stamp())
 
 

@@ -1,8 +1,8 @@
 """Before the first request: how long the import takes, and how much memory a worker holds.
 
 Each figure comes from interpreters that are started for it, the kinds in turns. The import is
-timed (CPU) behind its frameworks, which an app that would use it has anyway. Memory is the resident set
-of a process with the app in it, after one anonymous request and before any sign-in.
+timed (CPU) behind its frameworks, which an app that would use it has anyway. Memory is the
+resident set of a process with the app in it, after one anonymous request, before any sign-in.
 """
 
 from __future__ import annotations

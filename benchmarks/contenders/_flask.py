@@ -25,7 +25,7 @@ def make_app(uri: str, **config: Any) -> Flask:
 def make_user_model(db: SQLAlchemy) -> type[Any]:
     """Map the person as Flask-Login's and Flask-SQLAlchemy's documentation do."""
 
-    class User(UserMixin, db.Model):  # type: ignore[misc, name-defined]
+    class User(UserMixin, db.Model):  # type: ignore[name-defined]
         id: Mapped[int] = mapped_column(primary_key=True)
         email: Mapped[str] = mapped_column(sa.String(200), unique=True)
         password_hash: Mapped[str] = mapped_column(sa.String(200))
