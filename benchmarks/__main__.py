@@ -4,72 +4,84 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from . import databases, environment
 from .contenders import ALL, BY_NAME, ENGINES, Entry
 
+#: The parts of a report, in Markdown, as they become known.
+Parts = Iterator[str]
+
 
 def main() -> int:
-    """Run one mode; the report goes to the standard output as Markdown."""
+    """Run one mode; the report goes to the standard output, and into the page if asked for."""
     options = _parser().parse_args()
     if not options.here:
         environment.enter()
     engines = [engine for engine in options.engine if _answers(engine)]
-    options.run(options, engines)
+    parts = []
+    for part in options.run(options, engines):
+        print(part + "\n", flush=True)
+        parts.append(part)
+    if options.write:
+        from . import page
+
+        page.put(options.run.__name__.strip("_"), "\n\n".join(parts))
     return 0
 
 
-def _requests(options: argparse.Namespace, engines: Sequence[str]) -> None:
+# -- Modes ---------------------------------------------------------------------------------
+
+
+def _requests(options: argparse.Namespace, engines: Sequence[str]) -> Parts:
     from . import cost, machine
 
-    print(machine.describe())
+    yield machine.describe()
     for engine in engines:
         entries = _chosen(options.only, engine, always=cost.BASES)
         figures = cost.measure(entries, engine, rounds=options.rounds, requests=options.requests)
-        print(f"\n### {engine}\n\n{cost.table(figures)}", flush=True)
+        yield f"### {_TITLES[engine]}\n\n{cost.table(figures)}"
 
 
-def _check(options: argparse.Namespace, engines: Sequence[str]) -> None:
+def _check(options: argparse.Namespace, engines: Sequence[str]) -> Parts:
     from .field import field
 
     for engine in engines:
         with field(_chosen(options.only, engine), engine) as processes:
-            print(f"{engine}: {len(processes)} contenders are what they claim to be.")
+            yield f"{engine}: {len(processes)} contenders are what they claim to be."
 
 
-def _instructions(options: argparse.Namespace, engines: Sequence[str]) -> None:
+def _instructions(options: argparse.Namespace, engines: Sequence[str]) -> Parts:
     from . import instructions
 
     for engine in engines:
-        print(
-            f"\n### {engine}\n\n{instructions.report(engine, options.requests, options.only)}",
-            flush=True,
-        )
+        table = instructions.report(engine, options.requests, options.only)
+        yield f"{_TITLES[engine]}:\n\n{table}"
 
 
-def _scale(options: argparse.Namespace, engines: Sequence[str]) -> None:
+def _scale(options: argparse.Namespace, engines: Sequence[str]) -> Parts:
     from . import scale
 
     for engine in engines:
-        print(f"\n### {engine}\n\n{scale.report(engine, options.rows)}", flush=True)
+        yield f"### {_TITLES[engine]}\n\n{scale.report(engine, options.rows)}"
 
 
-def _server(options: argparse.Namespace, engines: Sequence[str]) -> None:
+def _server(options: argparse.Namespace, engines: Sequence[str]) -> Parts:
     from . import server
 
     for engine in engines:
-        figures = server.report(
-            engine, rate=options.rate, seconds=options.seconds, only=options.only
-        )
-        print(f"\n### {engine}\n\n{figures}", flush=True)
+        table = server.report(engine, rate=options.rate, seconds=options.seconds, only=options.only)
+        yield f"{_TITLES[engine]}:\n\n{table}"
 
 
-def _startup(options: argparse.Namespace, engines: Sequence[str]) -> None:
+def _startup(options: argparse.Namespace, engines: Sequence[str]) -> Parts:
     from . import startup
 
-    print(startup.report(options.rounds))
+    yield startup.report(options.rounds)
+
+
+_TITLES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 
 
 def _chosen(only: Sequence[str], engine: str, always: Sequence[str] = ()) -> list[Entry]:
@@ -92,46 +104,46 @@ def _answers(engine: str) -> bool:
     return why is None
 
 
+# -- Options -------------------------------------------------------------------------------
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
-    _add_common(parser)
-    parser.add_argument(
-        "--check", dest="run", action="store_const", const=_check, help="as `check`"
-    )
-    parser.set_defaults(run=_requests)
     modes = parser.add_subparsers(title="modes", metavar="MODE")
-    requests = _add_mode(
-        modes, "requests", _requests, "CPU of a request against the peers (default)"
-    )
+    requests = _add_mode(modes, _requests, "CPU of a request against the peers (default)")
     for one in (parser, requests):
         one.add_argument("--rounds", type=int, default=60, help="blocks of each contender")
         one.add_argument("--requests", type=int, default=50, help="requests of a block")
-    _add_mode(modes, "check", _check, "only whether every contender is honest")
-    counted = _add_mode(modes, "instructions", _instructions, "count instructions (valgrind)")
-    counted.add_argument("--requests", type=int, default=50)
-    grown = _add_mode(modes, "scale", _scale, "each operation on tables of several sizes")
-    grown.add_argument("--rows", type=int, nargs="+", default=[10_000, 1_000_000])
-    served = _add_mode(modes, "server", _server, "latency under gunicorn at a fixed rate")
+    _add_mode(modes, _check, "only whether every contender is honest")
+    counted = _add_mode(modes, _instructions, "count instructions (valgrind)")
+    counted.add_argument("--requests", type=int, default=50, help="requests counted at once")
+    grown = _add_mode(modes, _scale, "each operation on tables of several sizes")
+    rows = {"nargs": "+", "default": [10_000, 1_000_000], "help": "numbers of sessions"}
+    grown.add_argument("--rows", type=int, **rows)
+    served = _add_mode(modes, _server, "latency under gunicorn at a fixed rate (wrk)")
     served.add_argument("--rate", type=int, default=100, help="requests a second")
-    served.add_argument("--seconds", type=int, default=10)
-    started = _add_mode(modes, "startup", _startup, "time of import, memory of a worker")
-    started.add_argument("--rounds", type=int, default=15)
+    served.add_argument("--seconds", type=int, default=10, help="length of a round")
+    started = _add_mode(modes, _startup, "time of import, memory of a worker")
+    started.add_argument("--rounds", type=int, default=15, help="interpreters of each kind")
+    _add_common(parser, _requests)
+    check = {"action": "store_const", "const": _check, "help": "as the mode `check`"}
+    parser.add_argument("--check", dest="run", **check)
     return parser
 
 
-def _add_mode(modes: Any, name: str, run: Any, what: str) -> Any:
-    mode = modes.add_parser(name, help=what, description=what)
-    _add_common(mode)
-    mode.set_defaults(run=run)
+def _add_mode(modes: Any, run: Any, what: str) -> Any:
+    mode = modes.add_parser(run.__name__.strip("_"), help=what, description=what)
+    _add_common(mode, run)
     return mode
 
 
-def _add_common(parser: Any) -> None:
+def _add_common(parser: Any, run: Any) -> None:
     parser.add_argument("--engine", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--only", nargs="+", choices=list(BY_NAME), default=[], metavar="NAME")
-    parser.add_argument(
-        "--here", action="store_true", help="in the running environment, with the peers it has"
-    )
+    parser.add_argument("--write", action="store_true", help="put it into docs/performance.md, too")
+    here = "in the running environment, with the peers that it has"
+    parser.add_argument("--here", action="store_true", help=here)
+    parser.set_defaults(run=run)
 
 
 if __name__ == "__main__":
