@@ -9,6 +9,7 @@ from typing import Any
 
 from . import databases, environment
 from .contenders import ALL, BY_NAME, ENGINES, Entry
+from .field import Dishonest
 
 #: The parts of a report, in Markdown, as they become known.
 Parts = Iterator[str]
@@ -21,9 +22,12 @@ def main() -> int:
         environment.enter()
     engines = [engine for engine in options.engine if _answers(engine)]
     parts = []
-    for part in options.run(options, engines):
-        print(part + "\n", flush=True)
-        parts.append(part)
+    try:
+        for part in options.run(options, engines):
+            print(part + "\n", flush=True)
+            parts.append(part)
+    except Dishonest as error:
+        sys.exit(f"Stopped, nothing more is measured: {error}.")
     if options.write:
         from . import page
 
@@ -42,6 +46,8 @@ def _requests(options: argparse.Namespace, engines: Sequence[str]) -> Parts:
         entries = _chosen(options.only, engine, always=cost.BASES)
         figures = cost.measure(entries, engine, rounds=options.rounds, requests=options.requests)
         yield f"### {_TITLES[engine]}\n\n{cost.table(figures)}"
+        if busy := machine.busy():
+            yield busy
 
 
 def _check(options: argparse.Namespace, engines: Sequence[str]) -> Parts:

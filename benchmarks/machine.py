@@ -33,6 +33,14 @@ def describe() -> str:
     )
 
 
+def busy() -> str | None:
+    """Return a sentence if others worked on the machine too: a run keeps two processes busy."""
+    load = os.getloadavg()[0]
+    if load <= 2:
+        return None
+    return f"The machine was busy with other work meanwhile (load {load:.0f}): wide spreads."
+
+
 def _version(distribution: str) -> str | None:
     try:
         return metadata.version(distribution)
