@@ -149,6 +149,8 @@ def _restores(sites: dict[int, Site]) -> dict[int, list[float]]:
 def _measure(site: Site) -> dict[str, Measured]:
     """Do each operation, those that end sessions last."""
     extension, collector = site.extension, str(site.filled.collector)
+    signed_in = [site.environ(n * 104_729, "/") for n in range(_TIMES)]
+    device_pages = [site.environ(n, "/devices/") for n in range(_TIMES)]
 
     def of_collector(verb: Callable[[Any], object]) -> Callable[[int], object]:
         return _inside(site, lambda _: verb(extension.find_user(collector)))
@@ -157,8 +159,8 @@ def _measure(site: Site) -> dict[str, Measured]:
         return extension.sessions_of(user)
 
     return {
-        "restore": _time(site, lambda n: site.get(site.environ(n * 104_729, "/"))),
-        "device page, 5 devices": _time(site, lambda n: site.get(site.environ(n, "/devices/"))),
+        "restore": _time(site, lambda n: site.get(signed_in[n])),
+        "device page, 5 devices": _time(site, lambda n: site.get(device_pages[n])),
         "list of 1,000 live sessions": _time(site, of_collector(sessions_of)),
         "sign-in": _time(site, lambda _: client.sign_in(site.app)),
         "`revoke_all` of 5": _time(
@@ -253,7 +255,8 @@ def _bytes(sites: dict[int, Site]) -> str:
 
 def _plans(site: Site, measured: dict[str, Measured]) -> str:
     """Return the plan of each different statement, at the largest size."""
-    parts, known = [f"Plans at {site.filled.rows:,}:"], set()
+    title = f"Query plans at {site.filled.rows:,} sessions"
+    parts, known = [f"<details><summary>{title}</summary>"], set()
     with site.engine.connect() as connection:
         for name, operation in measured.items():
             for statement in operation.statements:
@@ -262,7 +265,7 @@ def _plans(site: Site, measured: dict[str, Measured]) -> str:
                 known.add(statement.text)
                 heading = f"{name}, {statement.seconds * 1000:.1f} ms:"
                 parts.append(f"{heading}\n\n```\n{_explain(connection, statement)}\n```")
-    return "\n\n".join(parts)
+    return "\n\n".join((*parts, "</details>"))
 
 
 def _explain(connection: sa.Connection, statement: Statement) -> str:

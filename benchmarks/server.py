@@ -64,8 +64,8 @@ def report(engine: str, *, rate: int, seconds: int, only: Sequence[str] = ()) ->
         for _ in range(_ROUNDS):
             for served in servers:
                 latencies[served.entry.name] += _at_rate(served, rate, seconds)
-        for served in servers if shutil.which("wrk") else ():
-            most[served.entry.name].append(_most(served, seconds))
+                if shutil.which("wrk"):
+                    most[served.entry.name].append(_most(served, seconds))
     return _table(entries, latencies, most, rate)
 
 
@@ -82,7 +82,8 @@ def _table(
     for entry in entries:
         times = latencies[entry.name]
         cuts = statistics.quantiles(times, n=100)
-        top = f"{most[entry.name][0]:.0f}" if most[entry.name] else "wrk is missing"
+        tops = most[entry.name]
+        top = f"{statistics.median(tops):.0f}" if tops else "wrk is missing"
         figures = f"{cuts[49] * 1000:.1f} | {cuts[98] * 1000:.1f} | {len(times)} | {top}"
         lines.append(f"| {entry.title} | {figures} |")
     return "\n".join(lines)

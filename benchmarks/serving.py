@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 from .contenders import BY_NAME
+
+logging.getLogger().addHandler(logging.NullHandler())  # what apps log is not for the screen
 
 application = BY_NAME[os.environ["BENCH_CONTENDER"]].make(os.environ["BENCH_URI"]).application
