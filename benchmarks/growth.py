@@ -130,6 +130,10 @@ class Filled:
         live = self.people * LIVE_EACH
         return SessionToken(session_id(self.rows - number % live), _SECRET)
 
+    def session_of_collector(self) -> SessionToken:
+        """Return the credential of one of the collector's live sessions."""
+        return SessionToken(session_id(self.rows + 2 * COLLECTED), _SECRET)
+
     def person(self, number: int) -> int:
         """Return the id of one of the people; any number will do."""
         return FIRST_PERSON + 1 + number % self.people

@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from flask_device_sessions.signing import Purpose
+from flask_device_sessions.tokens import SessionToken
 
 from . import client
 from .contenders import Contender, ours
@@ -54,13 +55,16 @@ class Site:
                 self.filled = Filled(connection, self.extension.event_model, rows)
             self.signatures = self.extension.signatures
 
-    def environ(self, number: int, path: str) -> dict[str, Any]:
-        """Return a request of one of the live sessions."""
-        token = self.filled.live_session(number)
+    def environ(self, token: SessionToken, path: str) -> dict[str, Any]:
+        """Return a request of a session."""
         with self.app.app_context():
             name = self.extension.session_cookie_name
         signed = self.signatures.sign(Purpose.SESSION, token.text())
         return client.environ_of(path, {name: signed})
+
+    def environs(self, numbers: Iterable[int], path: str) -> list[dict[str, Any]]:
+        """Return a request of each of these live sessions."""
+        return [self.environ(self.filled.live_session(number), path) for number in numbers]
 
     def get(self, environ: dict[str, Any]) -> None:
         """Send a request, which must be answered."""
@@ -138,7 +142,7 @@ def _restores(sites: dict[int, Site]) -> dict[int, list[float]]:
     for number in range(_ROUNDS):
         for rows, site in sites.items():
             numbers = range(number * _RESTORES, (number + 1) * _RESTORES)
-            environs = [site.environ(n * 7919, "/") for n in numbers]
+            environs = site.environs((n * 7919 for n in numbers), "/")
             began = time.perf_counter()
             for environ in environs:
                 site.get(environ)
@@ -149,8 +153,9 @@ def _restores(sites: dict[int, Site]) -> dict[int, list[float]]:
 def _measure(site: Site) -> dict[str, Measured]:
     """Do each operation, those that end sessions last."""
     extension, collector = site.extension, str(site.filled.collector)
-    signed_in = [site.environ(n * 104_729, "/") for n in range(_TIMES)]
-    device_pages = [site.environ(n, "/devices/") for n in range(_TIMES)]
+    signed_in = site.environs((n * 104_729 for n in range(_TIMES)), "/")
+    device_pages = site.environs(range(_TIMES), "/devices/")
+    long_page = site.environ(site.filled.session_of_collector(), "/devices/")
 
     def of_collector(verb: Callable[[Any], object]) -> Callable[[int], object]:
         return _inside(site, lambda _: verb(extension.find_user(collector)))
@@ -161,6 +166,7 @@ def _measure(site: Site) -> dict[str, Measured]:
     return {
         "restore": _time(site, lambda n: site.get(signed_in[n])),
         "device page, 5 devices": _time(site, lambda n: site.get(device_pages[n])),
+        "device page, 1,000 live and 1,000 ended": _time(site, lambda _: site.get(long_page), 3),
         "list of 1,000 live sessions": _time(site, of_collector(sessions_of)),
         "sign-in": _time(site, lambda _: client.sign_in(site.app)),
         "`revoke_all` of 5": _time(
