@@ -105,13 +105,10 @@ class Measured(NamedTuple):
     statements: list[Statement]
 
     def __str__(self) -> str:
-        counts = sorted(self.counts)
-        number = (
-            "no SQL" if not counts else "..".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
-        )
-        return (
-            f"{statistics.median(self.milliseconds):.1f} (≤ {max(self.milliseconds):.1f}); {number}"
-        )
+        least, most = min(self.counts), max(self.counts)
+        number = f"{least}" if least == most else f"{least}..{most}"
+        median, longest = statistics.median(self.milliseconds), max(self.milliseconds)
+        return f"{median:.1f} (≤ {longest:.1f}); {number}"
 
 
 def report(engine: str, sizes: Sequence[int]) -> str:
