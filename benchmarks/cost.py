@@ -20,8 +20,9 @@ from .field import Process, field
 #: Against which the others are measured; always run.
 BASES = ("bare", "limit", "flask_login")
 
-#: Requests of each contender before the first block.
-_WARM_UP = 50
+#: Requests of each contender before the first block, and before each: while it waited its turn,
+#: others had the caches of the processor.
+_WARM_UP, _WAKE_UP = 50, 5
 
 
 class Spread(NamedTuple):
@@ -88,6 +89,7 @@ def _run(processes: Sequence[Process], rounds: int, requests: int) -> dict[str, 
     for number in range(rounds):
         order = random.Random(number).sample(list(processes), len(processes))
         for process in order:
+            process.ask(f"run {_WAKE_UP}")
             answer = process.ask(f"run {requests}")
             seconds[process.entry.name].append(answer["seconds"])
         print(f"\rround {number + 1} of {rounds}", end="", file=sys.stderr, flush=True)
