@@ -7,9 +7,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from . import databases, environment
+from . import databases, environment, field
 from .contenders import ALL, BY_NAME, ENGINES, Entry
-from .field import Dishonest
 
 #: The parts of a report, in Markdown, as they become known.
 Parts = Iterator[str]
@@ -26,7 +25,7 @@ def main() -> int:
         for part in options.run(options, engines):
             print(part + "\n", flush=True)
             parts.append(part)
-    except Dishonest as error:
+    except field.Dishonest as error:
         sys.exit(f"Stopped, nothing more is measured: {error}.")
     if options.write:
         from . import page
@@ -51,11 +50,10 @@ def _requests(options: argparse.Namespace, engines: Sequence[str]) -> Parts:
 
 
 def _check(options: argparse.Namespace, engines: Sequence[str]) -> Parts:
-    from .field import field
-
     for engine in engines:
-        with field(_chosen(options.only, engine), engine) as processes:
-            yield f"{engine}: {len(processes)} contenders are what they claim to be."
+        entries = _chosen(options.only, engine)
+        field.check(entries, engine)
+        yield f"{engine}: {len(entries)} contenders are what they claim to be."
 
 
 def _instructions(options: argparse.Namespace, engines: Sequence[str]) -> Parts:

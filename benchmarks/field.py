@@ -68,6 +68,15 @@ class Process:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
+    def check(self) -> None:
+        """Ask the worker whether its contender does what it should.
+
+        Raises:
+            Dishonest: it does not.
+        """
+        if problems := self.ask("check")["problems"]:
+            raise Dishonest(f"{self.entry.name}: {'; '.join(problems)}")
+
     def close(self) -> None:
         """Let the worker end."""
         self._process.communicate()
@@ -77,11 +86,33 @@ class Process:
 def field(
     entries: Sequence[Entry], engine: str, command: Sequence[str] = COMMAND
 ) -> Iterator[list[Process]]:
-    """Start a worker for each entry, on a database of its own, and check that it is honest.
+    """Check each entry, then start workers that are as new for what is to be measured.
 
     Raises:
-        Dishonest: one is not; nothing is measured then.
+        Dishonest: one is not honest; nothing is measured then.
     """
+    # In processes of their own: what has once listened to SQLAlchemy leaves it slower.
+    check(entries, engine)
+    with started(entries, engine, command) as processes:
+        yield processes
+
+
+def check(entries: Sequence[Entry], engine: str) -> None:
+    """Ask a worker of each entry whether its contender does what it should.
+
+    Raises:
+        Dishonest: it does not.
+    """
+    with started(entries, engine) as processes:
+        for process in processes:
+            process.check()
+
+
+@contextmanager
+def started(
+    entries: Sequence[Entry], engine: str, command: Sequence[str] = COMMAND
+) -> Iterator[list[Process]]:
+    """Start a worker for each entry, on an empty database of its own."""
     with ExitStack() as stack:
         processes = []
         for entry in entries:
@@ -89,16 +120,4 @@ def field(
             process = Process(entry, uri, command)
             stack.callback(process.close)
             processes.append(process)
-        for process in processes:
-            check(process)
         yield processes
-
-
-def check(process: Process) -> None:
-    """Ask a worker whether its contender does what it should.
-
-    Raises:
-        Dishonest: it does not.
-    """
-    if problems := process.ask("check")["problems"]:
-        raise Dishonest(f"{process.entry.name}: {'; '.join(problems)}")

@@ -26,7 +26,7 @@ from .client import USER_AGENT
 from .contenders import BY_NAME, Entry
 from .databases import database
 from .environment import ROOT
-from .field import Process, check
+from .field import Process
 
 NAMES = ("flask_login", "ours")
 
@@ -97,7 +97,7 @@ def _serving(entry: Entry, engine: str) -> Iterator[Served]:
     """Run gunicorn on a contender that was checked, on a database that it has filled."""
     with database(engine, entry.name) as uri:
         worker = Process(entry, uri)
-        check(worker)
+        worker.check()
         worker.close()
         port = _free_port()
         command = [sys.executable, "-m", "gunicorn", f"--bind=127.0.0.1:{port}", "--keep-alive=60"]

@@ -17,7 +17,7 @@ import pytest
 
 from benchmarks import client, contenders, cost, databases, honesty, scale
 from benchmarks.contenders import ALL, BY_NAME, EMAIL, Entry
-from benchmarks.field import Dishonest, Process, check, field
+from benchmarks.field import Dishonest, Process, field
 from flask_device_sessions import DeviceSessions
 from flask_device_sessions.lifecycle import Lifecycle
 from tests import engines
@@ -124,7 +124,7 @@ def test_a_dishonest_contender_stops_the_run() -> None:
             return {"problems": ["answers everybody"]}
 
     with pytest.raises(Dishonest, match="bare: answers everybody"):
-        check(Liar())
+        Liar().check()
 
 
 def test_forged_cookies_keep_their_shape() -> None:
