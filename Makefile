@@ -36,9 +36,8 @@ docs: $(VENV)/.dev ## The documentation as HTML in docs/_build
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-bench: $(VENV)/.dev ## The benchmarks
-	@test -d benchmarks || { echo "There are no benchmarks yet." >&2; exit 1; }
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: ## What a request costs, here and elsewhere (5 minutes); another mode: ARGS=scale
+	@$(PYTHON) -m benchmarks $(ARGS)
 
 test-matrix: $(VENV)/.dev services ## The tests on each other Python found, and on the lowest versions supported
 	WORKERS=$(WORKERS) tools/matrix.sh $(BIN)/python $(ARGS)

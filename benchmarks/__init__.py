@@ -1,0 +1,1 @@
+"""What a signed-in request costs, here and elsewhere: ``python -m benchmarks --help``."""

@@ -1,0 +1,45 @@
+"""This checkout, as its README sets it up: nothing but defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import abort, g
+from flask_login import current_user, login_required, login_user
+from flask_sqlalchemy import SQLAlchemy
+
+from flask_device_sessions import DeviceSessions
+
+from . import EMAIL, PERSON_ID, Contender
+from ._flask import fill, make_app, make_user_model, recording
+
+
+def make(uri: str, **config: Any) -> Contender:
+    """Return the app; ``config`` is for modes that need another one."""
+    app, db = make_app(uri, **config), SQLAlchemy()
+    db.init_app(app)
+    user_model = make_user_model(db)
+    extension = DeviceSessions(app, user_model=user_model)
+
+    @app.get("/")
+    @login_required
+    def index() -> str:
+        assert g.current_session.user_id == current_user.id
+        return str(current_user.email)
+
+    @app.get("/who")
+    def who() -> str:
+        session = g.current_session
+        return str(session.user_id) if session is not None else abort(401)
+
+    @app.get("/open")
+    def open_to_all() -> str:
+        return EMAIL
+
+    @app.get("/enter")
+    def enter() -> str:
+        login_user(db.session.get(user_model, PERSON_ID))
+        return ""
+
+    fill(app, db, user_model, password_hash="-")
+    return Contender(app, recording, extension)

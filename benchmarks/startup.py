@@ -1,0 +1,80 @@
+"""Before the first request: how long the import takes, and how much memory a worker holds.
+
+Each figure comes from interpreters that are started for it, the kinds in turns. The import is
+timed (CPU) behind its frameworks, which an app that would use it has anyway. Memory is the
+resident set of a process with the app in it, after one anonymous request, before any sign-in.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from .cost import Spread
+from .environment import ROOT
+
+_FRAMEWORKS = "import flask, flask_sqlalchemy, flask_login, flask_wtf"
+
+_IMPORT = f"""
+{_FRAMEWORKS}
+import time
+began = time.process_time()
+import flask_device_sessions
+print((time.process_time() - began) * 1000)
+"""
+
+_APP = f"""
+{_FRAMEWORKS}
+from flask_wtf import CSRFProtect
+from benchmarks.client import environ_of, send
+from benchmarks.contenders.{{module}} import make
+app = make("sqlite://").application
+CSRFProtect(app)
+assert send(app, environ_of("/", {{{{}}}})).status[:3] in ("302", "401")
+pages = int(open("/proc/self/statm").read().split()[1])
+import os
+print(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
+"""
+
+#: What is printed by which script: milliseconds, mebibytes, mebibytes.
+_SCRIPTS = {
+    "import": _IMPORT,
+    "without": _APP.format(module="flask_login_alone"),
+    "with": _APP.format(module="ours"),
+}
+
+
+def report(rounds: int) -> str:
+    """Start interpreters; return the table.
+
+    Args:
+        rounds: how many of each kind.
+    """
+    figures: dict[str, list[float]] = {kind: [] for kind in _SCRIPTS}
+    for _ in range(rounds):
+        for kind, script in _SCRIPTS.items():
+            figures[kind].append(_run(script))
+    return _table(figures)
+
+
+def _table(figures: dict[str, Sequence[float]]) -> str:
+    pairs = zip(figures["with"], figures["without"], strict=True)
+    more = Spread.of([one - other for one, other in pairs])
+    lines = [
+        "| before the first sign-in | median (least..most) |",
+        "|---|---|",
+        f"| `import flask_device_sessions`, ms of CPU | {Spread.of(figures['import'])} |",
+        f"| a worker with Flask-Login, Flask-SQLAlchemy, Flask-WTF, MiB | "
+        f"{Spread.of(figures['without'])} |",
+        f"| the same with Flask-Device-Sessions, MiB | {Spread.of(figures['with'])} |",
+        f"| what it adds, MiB | {more} |",
+    ]
+    return "\n".join(lines)
+
+
+def _run(script: str) -> float:
+    """Return the number that a fresh interpreter prints last."""
+    command = [sys.executable, "-c", script]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    return float(said.split()[-1])
