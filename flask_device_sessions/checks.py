@@ -11,9 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -123,6 +120,9 @@ def _tables(here: Deployment) -> tuple[str, str]:
 
 
 def _migrations(here: Deployment) -> tuple[str, str]:
+    # Here, for it costs each worker's start more than all the rest of this package.
+    from alembic.util import CommandError
+
     migrate = here.app.extensions.get("migrate")
     if migrate is None:
         return HINT, "The app has no Flask-Migrate: whether migrations are in step is unknown."
@@ -142,6 +142,9 @@ def _migrations(here: Deployment) -> tuple[str, str]:
 
 def _heads(store: Store, migrate: Any) -> tuple[set[str], set[str]]:
     """Return the newest revisions of the migrations, and those of the database."""
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
     config = migrate.migrate.get_config(migrate.directory)
     wanted = set(ScriptDirectory.from_config(config).get_heads())
     names = ("version_table", "version_table_schema")

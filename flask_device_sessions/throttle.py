@@ -23,16 +23,16 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from importlib.util import find_spec
 from threading import Lock
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import parse_qs, urlsplit
-
-from limits import RateLimitItem, parse_many
-from limits.errors import ConfigurationError
-from limits.storage import RedisStorage, storage_from_string
 
 from .errors import ConfigError
 from .logs import Throttled
 from .text import clean
+
+if TYPE_CHECKING:  # what runs imports it when it is needed: it takes as long as this package
+    from limits import RateLimitItem
+    from limits.storage import RedisStorage
 
 _logger = logging.getLogger("flask_device_sessions")
 
@@ -365,6 +365,8 @@ def _seconds_until(moment: float, now: float) -> int:
 
 
 def _parsed(limit: str) -> tuple[RateLimitItem, ...]:
+    from limits import parse_many
+
     try:
         # A limit that is written twice would count each attempt twice.
         items = tuple(dict.fromkeys(parse_many(limit)))
@@ -395,8 +397,11 @@ def _shared(uri: str) -> _Shared | None:
             f"DEVICE_SESSIONS_RATE_LIMIT_STORAGE_URI starts with {scheme}://, but the package "
             f"{client} is not installed: `pip install {client}`, or use memory://."
         )
+    from limits.errors import ConfigurationError
+    from limits.storage import storage_from_string
+
     try:
-        return _Shared(cast(RedisStorage, storage_from_string(uri, **_options(uri, scheme))))
+        return _Shared(cast("RedisStorage", storage_from_string(uri, **_options(uri, scheme))))
     except (ConfigurationError, ValueError):
         raise ConfigError(
             f"DEVICE_SESSIONS_RATE_LIMIT_STORAGE_URI starts with {scheme}://, but the rest of it "

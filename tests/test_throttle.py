@@ -75,7 +75,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
         storages.append(storage)
         return storage
 
-    monkeypatch.setattr(module, "storage_from_string", remembered)
+    monkeypatch.setattr("limits.storage.storage_from_string", remembered)
     yield lambda limit, uri, **options: Throttle(limit, uri, **{"key": key, **options})
     for storage in storages:
         storage.storage.close()
@@ -678,7 +678,7 @@ class Flaky:
 def flaky(monkeypatch: pytest.MonkeyPatch) -> Flaky:
     """The storage behind every URI of this test."""
     flaky = Flaky()
-    monkeypatch.setattr(module, "storage_from_string", lambda *_, **__: flaky)
+    monkeypatch.setattr("limits.storage.storage_from_string", lambda *_, **__: flaky)
     return flaky
 
 
