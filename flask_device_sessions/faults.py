@@ -6,8 +6,10 @@ alone has only its words.
 
 from __future__ import annotations
 
+from weakref import WeakSet
+
 import sqlalchemy as sa
-from sqlalchemy import exc
+from sqlalchemy import event, exc
 
 from .errors import SchemaError, StoreUnavailable
 
@@ -26,10 +28,33 @@ _TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "25006"})
 #: SQLSTATE classes: connection exception, operator intervention (a server going down).
 _TRANSIENT_CLASSES = ("08", "57P")
 
+#: A Galera node that is not in its cluster (any more): it refuses all work, also a rollback.
+_OUT_OF_CLUSTER = frozenset({1047, 1180})
+
 _SCHEMA_NUMBERS = frozenset({1146, 1054})
 _SCHEMA_STATES = frozenset({"42P01", "42703"})
 _SQLITE_SCHEMA_WORDS = ("no such table", "no such column", "has no column named")
 _SQLITE_TRANSIENT_WORDS = ("database is locked", "database table is locked")
+
+
+_watched: WeakSet[sa.Engine] = WeakSet()
+
+
+def watch(engine: sa.Engine) -> None:
+    """Count a Galera node that has left its cluster as a lost connection, which it does not.
+
+    It still answers pings, so a pool would stay with it while the other nodes work. A second
+    call changes nothing.
+    """
+    if engine.dialect.name in ("mysql", "mariadb") and engine not in _watched:
+        _watched.add(engine)
+        event.listen(engine, "handle_error", _on_error)
+
+
+def _on_error(context: sa.ExceptionContext) -> None:
+    error = context.sqlalchemy_exception
+    if isinstance(error, exc.DBAPIError) and _number(error) in _OUT_OF_CLUSTER:
+        context.is_disconnect = True
 
 
 def is_transient(error: BaseException) -> bool:

@@ -22,7 +22,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session, make_transient_to_detached, scoped_session
 from sqlalchemy.orm.attributes import instance_dict, set_committed_value
 
-from . import transactions
+from . import faults, transactions
 from .faults import STORE_FAULTS, is_conflict, is_transient, translate
 from .models import Models, primary_key_of
 
@@ -210,7 +210,9 @@ class Store:
     def engine(self) -> sa.Engine:
         """The engine that the sessions table lives on, in the app that is running."""
         bind = self.session().get_bind(mapper=self.models.session)
-        return bind if isinstance(bind, sa.Engine) else bind.engine
+        engine: sa.Engine = bind if isinstance(bind, sa.Engine) else bind.engine
+        faults.watch(engine)
+        return engine
 
     def adopt_session(self, row: sa.Row[Any]) -> Any:
         """Return the session object of a row of :meth:`find`, in the app's database session."""
