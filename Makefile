@@ -12,16 +12,23 @@ CATALOGUES = $(BIN)/python -c 'import setuptools; setuptools.setup()' -q
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check services docs bench test-matrix seeded-bugs mutants messages clean
+.PHONY: help demo test test-clusters soak check services docs bench test-matrix seeded-bugs mutants messages clean
 
 help: ## This list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
 demo: $(VENV)/.demo ## The example app on http://127.0.0.1:5000
 	$(BIN)/python -m example_app
 
 test: $(VENV)/.dev services ## All tests, on every engine and in a real browser; branch coverage must be 100 %
 	DEVICE_SESSIONS_TEST=all $(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov $(ARGS)
+
+test-clusters: $(VENV)/.clusters ## Databases in clusters, whose nodes die, freeze and come back under load (5 minutes)
+	@tools/services.sh clusters
+	$(BIN)/pytest tests/clusters $(ARGS)
+
+soak: $(VENV)/.dev services ## 1,000,000 requests of 200 people, every answer checked (20 minutes)
+	$(BIN)/python -m tools.soak --requests 1000000 $(ARGS)
 
 check: $(VENV)/.dev ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .
@@ -72,3 +79,7 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -q -e '.[dev]'
 	@touch $(VENV)/.demo $@
+
+$(VENV)/.clusters: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q -e '.[dev]' 'patroni[etcd3]>=4.1'
+	@touch $(VENV)/.demo $(VENV)/.dev $@

@@ -6,8 +6,11 @@ alone has only its words.
 
 from __future__ import annotations
 
+from typing import Any
+from weakref import WeakSet
+
 import sqlalchemy as sa
-from sqlalchemy import exc
+from sqlalchemy import event, exc
 
 from .errors import SchemaError, StoreUnavailable
 
@@ -26,10 +29,39 @@ _TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "25006"})
 #: SQLSTATE classes: connection exception, operator intervention (a server going down).
 _TRANSIENT_CLASSES = ("08", "57P")
 
+#: A Galera node that is not in its cluster (any more): it refuses all work, also a rollback.
+_OUT_OF_CLUSTER = frozenset({1047, 1180})
+
 _SCHEMA_NUMBERS = frozenset({1146, 1054})
 _SCHEMA_STATES = frozenset({"42P01", "42703"})
 _SQLITE_SCHEMA_WORDS = ("no such table", "no such column", "has no column named")
 _SQLITE_TRANSIENT_WORDS = ("database is locked", "database table is locked")
+
+
+_watched: WeakSet[sa.Engine] = WeakSet()
+
+
+def watch(engine: sa.Engine) -> None:
+    """Count a Galera node that has left its cluster as a lost connection, which it does not.
+
+    It still answers pings, so a pool would stay with it while the other nodes work. A second
+    call changes nothing.
+    """
+    if engine.dialect.name in ("mysql", "mariadb") and engine not in _watched:
+        _watched.add(engine)
+        event.listen(engine, "handle_error", _on_error)
+
+
+def _on_error(context: sa.ExceptionContext) -> None:
+    error = context.sqlalchemy_exception
+    if isinstance(error, exc.DBAPIError) and _number(error) in _OUT_OF_CLUSTER:
+        context.is_disconnect = True
+
+
+def is_lost(dialect: sa.Dialect, error: Exception, connection: Any) -> bool:
+    """Whether a driver's error means that its connection is of no use any more."""
+    is_disconnected = dialect.is_disconnect(error, connection, None)  # type: ignore[arg-type]
+    return is_disconnected or _code(error) in _OUT_OF_CLUSTER
 
 
 def is_transient(error: BaseException) -> bool:
@@ -92,7 +124,11 @@ def _state(error: exc.DBAPIError) -> str | None:
 
 def _number(error: exc.DBAPIError) -> int | None:
     """Return MySQL's error number, the first argument of its drivers' exceptions."""
-    arguments = getattr(error.orig, "args", ())
+    return _code(error.orig)
+
+
+def _code(error: BaseException | None) -> int | None:
+    arguments = getattr(error, "args", ())
     return arguments[0] if arguments and type(arguments[0]) is int else None
 
 

@@ -75,11 +75,17 @@ class Lookup:
         statement: it has a single parameter.
         columns: what it selects, in order.
         key: the column that the parameter is compared with.
+        is_lost: whether a driver's error means that its connection is of no use any more.
     """
 
     def __init__(
-        self, statement: sa.Select[Any], columns: list[sa.Column[Any]], key: sa.Column[Any]
+        self,
+        statement: sa.Select[Any],
+        columns: list[sa.Column[Any]],
+        key: sa.Column[Any],
+        is_lost: Callable[[sa.Dialect, Exception, Any], bool],
     ) -> None:
+        self._is_lost = is_lost
         self._statement = statement
         self._columns = columns
         self._key = key
@@ -134,7 +140,7 @@ class Lookup:
         self, engine: sa.Engine, connection: sa.PoolProxiedConnection, plan: _Plan, error: Any
     ) -> Exception:
         """Give the connection up, whatever state it is in; return SQLAlchemy's error."""
-        is_lost = engine.dialect.is_disconnect(error, connection.dbapi_connection, None)
+        is_lost = self._is_lost(engine.dialect, error, connection.dbapi_connection)
         if is_lost or plan.needs_autocommit:
             connection.invalidate(error)
         else:

@@ -23,7 +23,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.orm.attributes import instance_dict, instance_state, set_committed_value
 
-from . import prepared, transactions
+from . import faults, prepared, transactions
 from .faults import STORE_FAULTS, is_conflict, is_transient, translate
 from .models import Models, primary_key_of
 
@@ -179,7 +179,9 @@ class Store:
             self.user_shape.columns if self.user_shape else []
         )
         self._find = self._prepare_find()
-        self._lookup = prepared.Lookup(self._find, self._columns, models.session.__table__.c.id)
+        self._lookup = prepared.Lookup(
+            self._find, self._columns, models.session.__table__.c.id, faults.is_lost
+        )
         transactions.listen(session)
 
     def id_of(self, user: Any) -> Any:
@@ -267,6 +269,7 @@ class Store:
             engine = self.session().get_bind(mapper=self.models.session).engine
         else:
             engine = self._db.engines[self._bind_key]
+        faults.watch(engine)
         return cast(sa.Engine, engine)
 
     def _prepare_find(self) -> sa.Select[Any]:

@@ -24,13 +24,19 @@ hypothesis.settings.load_profile("suite")
 _absent = {name: engines.why_absent(name) for name in engines.NAMES}
 
 
-def pytest_report_header() -> list[str]:
-    """Say loudly which engines the run leaves out."""
-    return [
+#: Only when named: they take minutes, and servers of their own.
+collect_ignore = ["clusters"]
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say loudly what the run leaves out."""
+    engines = [
         f"NOT TESTED: {name}, because it does not answer ({why}). `make services` starts it."
         for name, why in _absent.items()
         if why is not None
     ]
+    is_named = any("clusters" in argument for argument in config.args)
+    return engines if is_named else [*engines, "NOT TESTED: clusters. `make test-clusters` does."]
 
 
 @pytest.fixture(scope="session", params=engines.NAMES)

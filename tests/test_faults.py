@@ -17,6 +17,7 @@ from flask_device_sessions.faults import (
     is_transient,
     missing_parts,
     translate,
+    watch,
 )
 from tests import engines
 from tests.support import db, make_app
@@ -322,6 +323,22 @@ def test_a_pool_without_a_free_connection_passes(tmp_path: Path) -> None:
     assert type(ours) is StoreUnavailable
     assert "QueuePool limit" in str(ours)
     assert "\n" not in str(ours)
+
+
+@on_mariadb
+@pytest.mark.parametrize(("number", "is_lost"), [(1047, True), (1180, True), (1213, False)])
+def test_a_node_out_of_its_cluster_is_a_lost_connection(
+    database: sa.Engine, number: int, is_lost: bool
+) -> None:
+    """Galera's node answers pings and refuses work: the pool has to find another."""
+    signal = f"SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = {number}, MESSAGE_TEXT = 'x'"
+    watch(database)
+    watch(database)
+
+    error = _failure_of(lambda: _execute(database, signal))
+
+    assert isinstance(error, exc.DBAPIError)
+    assert error.connection_invalidated is is_lost
 
 
 # -- What stays --------------------------------------------------------------------------------

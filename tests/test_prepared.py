@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_device_sessions import DeviceSessions
+from flask_device_sessions.faults import is_lost
 from flask_device_sessions.ids import new_id
 from flask_device_sessions.prepared import Lookup, is_silent
 from flask_device_sessions.store import Store
@@ -62,7 +63,7 @@ def test_columns_of_any_type_are_read(store: Store) -> None:
         connection.execute(table.insert(), {"id": 1, "price": Decimal("9.50"), "tags": ["a"]})
     find = sa.select(*table.c).where(table.c.id == sa.bindparam("id"))
 
-    row = Lookup(find, list(table.c), table.c.id).first(store.engine, 1)
+    row = Lookup(find, list(table.c), table.c.id, is_lost).first(store.engine, 1)
 
     with store.engine.begin() as connection:
         table.drop(connection)
@@ -73,7 +74,8 @@ def test_columns_of_any_type_are_read(store: Store) -> None:
 def test_an_error_is_sqlalchemys(store: Store) -> None:
     """So that what knows errors knows these; the connection is as good as new, or gone."""
     table = sa.Table("prepared_nowhere", sa.MetaData(), sa.Column("id", sa.Integer))
-    lookup = Lookup(sa.select(table.c.id).where(table.c.id == sa.bindparam("id")), [], table.c.id)
+    find = sa.select(table.c.id).where(table.c.id == sa.bindparam("id"))
+    lookup = Lookup(find, [table.c.id], table.c.id, is_lost)
 
     with pytest.raises(sa.exc.DBAPIError) as caught:
         lookup.first(store.engine, 1)

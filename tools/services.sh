@@ -6,6 +6,8 @@
 #                             packages, as root or through sudo) and starts it, without a service
 #                             manager, in a data directory of its own
 #   tools/services.sh stop    stops what `start` started
+#   tools/services.sh clusters installs what tests/clusters starts by itself, on ports of its own:
+#                             PostgreSQL, MariaDB with Galera, etcd
 #
 # These are servers for tests: no passwords, and nothing kept safe from a crash. No configuration
 # of the system is changed. Ports and the data directory may be set in the environment:
@@ -192,6 +194,20 @@ caches() {
   fi
 }
 
+# The tests of clusters start these themselves, several of each.
+clusters() {
+  postgresql_install
+  mariadb_install
+  local missing=()
+  [ -e /usr/lib/galera/libgalera_smm.so ] || missing+=(galera-4)
+  local program
+  for program in rsync socat lsof; do have "$program" || missing+=("$program"); done
+  have ss || missing+=(iproute2)
+  have etcd || missing+=(etcd-server)
+  [ "${#missing[@]}" = 0 ] || install_packages clusters "${missing[@]}"
+  say clusters "PostgreSQL, MariaDB, Galera, etcd are installed"
+}
+
 # stop SERVICE PID_FILE: only a server of ours has its process id there.
 stop() {
   local pid_file=$SERVICES_DIR/$1/$2
@@ -211,13 +227,14 @@ case ${1:-start} in
     browser
     caches
     ;;
+  clusters) clusters ;;
   stop)
     stop postgresql postmaster.pid
     stop mariadb server.pid
     stop redis server.pid
     ;;
   *)
-    echo "usage: tools/services.sh [start|stop]" >&2
+    echo "usage: tools/services.sh [start|stop|clusters]" >&2
     exit 2
     ;;
 esac
