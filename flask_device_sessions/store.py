@@ -34,6 +34,9 @@ _READS_ARE_OLD = "flask_device_sessions.reads_are_old"
 #: Pauses before the tries after the first, in seconds at most (full jitter).
 _PAUSES = (0.02, 0.1, 0.5)
 
+#: How long after its start a unit is still tried again, in seconds: somebody waits for an answer.
+_BUDGET = 5.0
+
 
 class Found:
     """What the one SELECT of a request found: the session row and its user row.
@@ -270,19 +273,21 @@ class Store:
             What ``unit`` returned.
 
         Raises:
-            StoreUnavailable: the database refused, also after up to three more tries on
-                failures that pass, where the app had nothing unsaved. All was rolled back.
+            StoreUnavailable: the database refused, also after up to three more tries, begun
+                within 5 s, on failures that pass, where the app had nothing unsaved. All was
+                rolled back.
         """
         if not commit:
             return self._run_inside(unit)
         is_ours = self.is_clean
         if is_ours and transactions.has_connection(self.session()):
             self.roll_back()  # begin anew, so that what is read inside is what is there now
+        deadline = time.monotonic() + _BUDGET
         for pause in _PAUSES if is_ours else ():
             try:
                 return self._run_once(unit)
             except STORE_FAULTS as error:
-                if not (is_transient(error) or is_conflict(error)):
+                if time.monotonic() > deadline or not (is_transient(error) or is_conflict(error)):
                     raise self.explain(error) from error
                 time.sleep(random.uniform(0, pause))
         try:

@@ -33,6 +33,19 @@ def pytest_report_header() -> list[str]:
     ]
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """With ``-s``, show what each fault was, and what happened."""
+    if terminalreporter.config.getoption("capture") != "no":
+        return
+    reports = terminalreporter.getreports("passed")
+    told = [value for report in reports for name, value in report.user_properties]
+    rows = [row for row in told if isinstance(row, (tuple, list)) and len(row) == 3]
+    if rows:
+        terminalreporter.section("faults")
+        for fault, how, what in sorted(map(tuple, rows)):
+            terminalreporter.line(f"| {fault} | {how} | {what} |")
+
+
 @pytest.fixture(scope="session", params=engines.NAMES)
 def engine(
     request: pytest.FixtureRequest,

@@ -174,6 +174,24 @@ def test_a_unit_that_keeps_failing_is_given_up(store: Store, ada: User) -> None:
     assert db.session.get(User, number) is not None
 
 
+def test_a_unit_that_failed_slowly_is_not_repeated(
+    store: Store, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody waits for the answer: after five seconds no other try is begun (slow locks)."""
+    tries: list[int] = []
+    number = ada.id
+    monkeypatch.setattr("flask_device_sessions.store._BUDGET", -1.0)
+
+    def unit() -> None:
+        tries.append(len(tries))
+        db.session.execute(_person(number))
+
+    with pytest.raises(StoreUnavailable):
+        store.run(unit)
+
+    assert tries == [0]
+
+
 def test_a_unit_that_fails_for_good_is_not_repeated(store: Store, ada: User) -> None:
     """A statement that can never work is reported at once."""
     tries: list[int] = []

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
+from psycopg.conninfo import make_conninfo
 
 from tests.faults.proxy import Proxy
 from tests.faults.servers import Database, MariaDB, PostgreSQL
@@ -17,16 +20,18 @@ Note = Callable[[str, str, str], None]
 #: What each engine's driver is told, so that nothing waits for ever.
 TIMEOUTS: dict[str, dict[str, Any]] = {
     "postgresql": {
-        "connect_timeout": 2,
-        "options": "-c lock_timeout=1000 -c statement_timeout=3000",
+        "connect_timeout": 2,  # the least that libpq takes
+        "options": "-c lock_timeout=500ms",
     },
     "mariadb": {
         "connect_timeout": 1,
-        "read_timeout": 1,
-        "write_timeout": 1,
+        "read_timeout": 2,
+        "write_timeout": 2,
         "init_command": "SET innodb_lock_wait_timeout = 1",
     },
 }
+
+_PATIENCE = Path(__file__).parents[2] / "docs/snippets/databases/read_timeout.py"
 
 
 @pytest.fixture
@@ -100,8 +105,20 @@ def far(server: Database, proxy: Proxy, options: dict[str, Any]) -> Flask:
 def app_on(server: Database, port: int, **options: Any) -> Flask:
     """Return an app with timeouts, and without a limit of sign-ins."""
     uri = server.uri.replace(f":{server.port}/", f":{port}/")
+    engine_options: dict[str, Any] = {"connect_args": TIMEOUTS[server.name]}
+    if server.name == "postgresql":
+        engine_options = _with_read_timeout(uri)
     return make_app(
         uri,
-        SQLALCHEMY_ENGINE_OPTIONS={"connect_args": TIMEOUTS[server.name], **options},
+        SQLALCHEMY_ENGINE_OPTIONS={**engine_options, **options},
         DEVICE_SESSIONS_LOGIN_RATE_LIMIT=None,
     )
+
+
+def _with_read_timeout(uri: str) -> dict[str, Any]:
+    """Return engine options as the documentation shows them."""
+    snippet = runpy.run_path(str(_PATIENCE))
+    snippet["Impatient"].patience = 1.0
+    plain = uri.replace("postgresql+psycopg", "postgresql")
+    options: dict[str, Any] = snippet["engine_options"](make_conninfo(plain, **TIMEOUTS["postgresql"]))
+    return options

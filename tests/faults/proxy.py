@@ -18,6 +18,10 @@ class Proxy:
 
     Args:
         target: the server's port.
+
+    Attributes:
+        port: where it listens.
+        bytes_said: how many the server has said.
     """
 
     def __init__(self, target: int) -> None:
@@ -28,6 +32,8 @@ class Proxy:
         self._from_server: set[socket.socket] = set()
         self._is_dropping = self._is_black_hole = False
         self._bytes_left: int | None = None
+        self._is_once = False
+        self.bytes_said = 0
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._wake, waker = socket.socketpair()
@@ -63,10 +69,15 @@ class Proxy:
         with self._lock:
             self._is_black_hole = True
 
-    def cut_after(self, count: int) -> None:
-        """Let the server say so many bytes more, and reset all connections then, each time."""
+    def cut_after(self, count: int, *, is_once: bool = False) -> None:
+        """Let the server say so many bytes more, and reset all connections then.
+
+        Args:
+            count: of bytes.
+            is_once: whether connections made after that are fine; otherwise they say nothing.
+        """
         with self._lock:
-            self._bytes_left = count
+            self._bytes_left, self._is_once = count, is_once
 
     def close(self) -> None:
         """End it, and every connection through it."""
@@ -113,14 +124,22 @@ class Proxy:
             return
         try:
             data = source.recv(_CHUNK)
-            if data and source in self._from_server and self._bytes_left is not None:
-                data = data[: self._bytes_left]
-                self._bytes_left -= len(data)
-            peer.sendall(data)
+            told = self._let_through(data) if source in self._from_server else data
+            peer.sendall(told)
         except OSError:
-            data = b""
-        if not data:
+            data = told = b""
+        if not data or told != data:
             self._drop(source)
+
+    def _let_through(self, data: bytes) -> bytes:
+        """Return what is left of what the server says."""
+        self.bytes_said += len(data)
+        if self._bytes_left is None or len(data) <= self._bytes_left:
+            if self._bytes_left is not None:
+                self._bytes_left -= len(data)
+            return data
+        told, self._bytes_left = data[: self._bytes_left], None if self._is_once else 0
+        return told
 
     def _drop_all(self) -> None:
         for end in list(self._from_server):

@@ -10,6 +10,7 @@ from typing import Any
 from flask import Flask
 
 from flask_device_sessions import DeviceSessions
+from flask_device_sessions.ambient import utc_now
 from flask_device_sessions.testing import IPHONE, Browser
 from tests.support import User, add_user, db, jar_of, sign_in, who
 
@@ -38,7 +39,7 @@ class Watch:
     """Ada and Ben, each with a laptop and a phone.
 
     Args:
-        app: the app, its database empty and well.
+        app: the app, its database well; without people, they are added.
 
     Attributes:
         statuses: how often which status was answered.
@@ -52,8 +53,9 @@ class Watch:
         self.laptops = {email: Browser(app) for email in PEOPLE}
         self.phones = {email: Browser(app, IPHONE, ip="198.51.100.7") for email in PEOPLE}
         with app.app_context():
-            for email in PEOPLE:
-                add_user(email)
+            if db.session.query(User).count() == 0:
+                for email in PEOPLE:
+                    add_user(email)
         for browsers in (self.laptops, self.phones):
             for email, browser in browsers.items():
                 assert sign_in(browser, email).status_code == 303
@@ -144,3 +146,13 @@ class Watch:
 
     def _id_of(self, browser: Browser) -> str:
         return str(browser.get("/whoami").get_json()["session"])
+
+
+def age_sessions(app: Flask) -> None:
+    """Let every session be due for a touch."""
+    extension: DeviceSessions = app.extensions["device_sessions"]
+    with app.app_context():
+        model: Any = extension.session_model
+        late = utc_now() - 2 * extension.settings.touch_interval
+        db.session.query(model).update({"last_active_at": late})
+        db.session.commit()
