@@ -22,7 +22,8 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session, make_transient_to_detached, scoped_session
 from sqlalchemy.orm.attributes import instance_dict, set_committed_value
 
-from . import transactions
+from . import files, transactions
+from .errors import StoreUnavailable
 from .faults import STORE_FAULTS, is_conflict, is_transient, translate
 from .models import Models, primary_key_of
 
@@ -213,7 +214,9 @@ class Store:
     def engine(self) -> sa.Engine:
         """The engine that the sessions table lives on, in the app that is running."""
         bind = self.session().get_bind(mapper=self.models.session)
-        return bind if isinstance(bind, sa.Engine) else bind.engine
+        engine: sa.Engine = bind if isinstance(bind, sa.Engine) else bind.engine
+        files.watch(engine)
+        return engine
 
     def adopt_session(self, row: sa.Row[Any]) -> Any:
         """Return the session object of a row of :meth:`find`, in the app's database session."""
@@ -309,6 +312,33 @@ class Store:
             raise
         return result
 
+    def look(self, question: Callable[[], T]) -> T:
+        """Ask the database something on the app's session, outside a unit.
+
+        Where the app has nothing open there, a connection that died while idle is replaced once.
+
+        Args:
+            question: reads, and may be called twice.
+
+        Raises:
+            StoreUnavailable: the database did not answer, or lacks our tables.
+        """
+        if self._has_connection or not self.is_clean:
+            return self._run_inside(question)
+        try:
+            return self._ask(question)
+        except STORE_FAULTS as error:
+            if not getattr(error, "connection_invalidated", False):
+                raise self.explain(error) from error
+        return self._run_inside(partial(self._ask, question))
+
+    def _ask(self, question: Callable[[], T]) -> T:
+        try:
+            return question()
+        except STORE_FAULTS:
+            self.roll_back()
+            raise
+
     def _run_inside(self, unit: Callable[[], T]) -> T:
         try:
             return unit()
@@ -324,7 +354,7 @@ class Store:
             self.session().invalidate()
             self.session.remove()
 
-    def explain(self, error: Exception) -> Exception:
+    def explain(self, error: Exception) -> StoreUnavailable:
         """Return the error of ours that says what a database error means."""
         tables = [model.__table__ for model in self.models[1:]]
         return translate(error, self.engine, tables)

@@ -1,1 +1,1 @@
-"""What happens when something breaks: real servers killed and frozen, real files locked and full."""
+"""What happens when something breaks: real servers killed and frozen, real files locked."""

@@ -25,9 +25,9 @@ TIMEOUTS: dict[str, dict[str, Any]] = {
     },
     "mariadb": {
         "connect_timeout": 1,
-        "read_timeout": 2,
-        "write_timeout": 2,
-        "init_command": "SET innodb_lock_wait_timeout = 1",
+        "read_timeout": 1,
+        "write_timeout": 1,
+        "init_command": "SET innodb_lock_wait_timeout = 0",
     },
 }
 
@@ -112,13 +112,16 @@ def app_on(server: Database, port: int, **options: Any) -> Flask:
         uri,
         SQLALCHEMY_ENGINE_OPTIONS={**engine_options, **options},
         DEVICE_SESSIONS_LOGIN_RATE_LIMIT=None,
+        DEVICE_SESSIONS_MAX_PER_USER=None,
     )
 
 
 def _with_read_timeout(uri: str) -> dict[str, Any]:
     """Return engine options as the documentation shows them."""
     snippet = runpy.run_path(str(_PATIENCE))
-    snippet["Impatient"].patience = 1.0
+    snippet["Impatient"].patience = 0.5
     plain = uri.replace("postgresql+psycopg", "postgresql")
-    options: dict[str, Any] = snippet["engine_options"](make_conninfo(plain, **TIMEOUTS["postgresql"]))
+    options: dict[str, Any] = snippet["engine_options"](
+        make_conninfo(plain, **TIMEOUTS["postgresql"])
+    )
     return options

@@ -136,7 +136,12 @@ class Server(ABC):
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
         with (self.folder / "output").open("ab") as output:
             return subprocess.Popen(
-                command, cwd="/", stdout=output, stderr=output, stdin=subprocess.DEVNULL, **self._as()
+                command,
+                cwd="/",
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                **self._as(),
             )
 
     def _run(self, command: list[str]) -> None:
@@ -296,7 +301,8 @@ class MariaDB(Database):
             "innodb-buffer-pool-size": "32M",
             "innodb-log-file-size": "8M",
         }
-        return [self._path, "--no-defaults", *(f"--{k}={v}" for k, v in settings.items())]
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        return [self._path, "--no-defaults", "--skip-name-resolve", *options]
 
     def kill_connections(self) -> None:
         """End every connection but the administrator's."""

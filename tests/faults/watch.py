@@ -56,15 +56,21 @@ class Watch:
             if db.session.query(User).count() == 0:
                 for email in PEOPLE:
                     add_user(email)
-        for browsers in (self.laptops, self.phones):
-            for email, browser in browsers.items():
-                assert sign_in(browser, email).status_code == 303
-        self.phone_ids = {email: self._id_of(phone) for email, phone in self.phones.items()}
+        self.phone_ids: dict[str, str] = {}
+        for email in PEOPLE:
+            self.come_back(email)
         with app.app_context():
             extension: DeviceSessions = app.extensions["device_sessions"]
             ada = db.session.query(User).filter_by(email=PEOPLE[0]).one()
             self._token = extension.issue_token(ada, name="CI").token
             self._device_id = extension.devices_of(ada)[0].id
+
+    def come_back(self, email: str) -> None:
+        """Sign this person's two browsers in, again."""
+        for browser in (self.laptops[email], self.phones[email]):
+            assert sign_in(browser, email).status_code == 303
+        answer: Any = self.phones[email].get("/whoami")
+        self.phone_ids[email] = answer.json["session"]
 
     # -- Asking ----------------------------------------------------------------------------------
 
@@ -143,9 +149,6 @@ class Watch:
         """Whether all four browsers are still signed in as who they were."""
         every = [*self.laptops.items(), *self.phones.items()]
         return all(who(browser) == email for email, browser in every)
-
-    def _id_of(self, browser: Browser) -> str:
-        return str(browser.get("/whoami").get_json()["session"])
 
 
 def age_sessions(app: Flask) -> None:
