@@ -21,7 +21,7 @@ Note = Callable[[str, str, str], None]
 TIMEOUTS: dict[str, dict[str, Any]] = {
     "postgresql": {
         "connect_timeout": 2,  # the least that libpq takes
-        "options": "-c lock_timeout=500ms",
+        "options": "-c lock_timeout=500ms -c deadlock_timeout=100ms",
     },
     "mariadb": {
         "connect_timeout": 1,
@@ -102,8 +102,17 @@ def far(server: Database, proxy: Proxy, options: dict[str, Any]) -> Flask:
     return app_on(server, proxy.port, **options)
 
 
-def app_on(server: Database, port: int, **options: Any) -> Flask:
-    """Return an app with timeouts, and without a limit of sign-ins."""
+def app_on(
+    server: Database, port: int, config: dict[str, Any] | None = None, **options: Any
+) -> Flask:
+    """Return an app with timeouts, and without a limit of sign-ins.
+
+    Args:
+        server: whose database it is.
+        port: where it is found.
+        config: settings of the app.
+        **options: of the engine.
+    """
     uri = server.uri.replace(f":{server.port}/", f":{port}/")
     engine_options: dict[str, Any] = {"connect_args": TIMEOUTS[server.name]}
     if server.name == "postgresql":
@@ -112,7 +121,7 @@ def app_on(server: Database, port: int, **options: Any) -> Flask:
         uri,
         SQLALCHEMY_ENGINE_OPTIONS={**engine_options, **options},
         DEVICE_SESSIONS_LOGIN_RATE_LIMIT=None,
-        DEVICE_SESSIONS_MAX_PER_USER=None,
+        **{"DEVICE_SESSIONS_MAX_PER_USER": None, **(config or {})},
     )
 
 

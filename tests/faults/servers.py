@@ -352,7 +352,7 @@ class PgBouncer(Server):
         self._config = self.folder / "config.ini"
         self._config.write_text(
             f"""[databases]
-* = host=127.0.0.1 port={server}
+* = host=127.0.0.1 port={server} user=postgres
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {self.port}
@@ -360,7 +360,6 @@ unix_socket_dir =
 auth_type = any
 pool_mode = transaction
 default_pool_size = {size}
-max_prepared_statements = 0
 """
         )
 

@@ -15,7 +15,7 @@ from flask import Flask
 from flask_device_sessions import DeviceSessions
 from flask_device_sessions.faults import is_transient
 from flask_device_sessions.testing import Browser
-from tests.faults.conftest import Note, app_on
+from tests.faults.conftest import TIMEOUTS, Note, app_on
 from tests.faults.servers import Database
 from tests.faults.watch import ALL_DOWN, PEOPLE, Watch
 from tests.support import User, add_user, db, sign_in, who
@@ -29,9 +29,10 @@ ADA = PEOPLE[0]
 def _held(server: Database, statement: str) -> Iterator[sa.Connection]:
     """Run a statement in a transaction of somebody else's, which stays open."""
     engine = sa.create_engine(server.uri, poolclass=sa.NullPool)
-    with engine.connect() as connection, connection.begin():
+    with engine.connect() as connection:
         connection.exec_driver_sql(statement)
         yield connection
+        connection.rollback()
 
 
 @contextmanager
@@ -71,7 +72,7 @@ def test_sessions_that_are_locked(near: Flask, server: Database, note: Note) -> 
     """A touch does not wait for a locked row; whoever changes it waits no longer than it says."""
     watch = Watch(near)
 
-    with _held(server, "UPDATE device_sessions SET name = 'held', last_active_at = '2020-01-01'"):
+    with _held(server, "UPDATE device_sessions SET name = 'held'"):
         seen = [watch.restore(email) for email in PEOPLE]
         touch = watch.longest
         refused = watch.ask(watch.laptops[ADA], "POST", "/devices/revoke-others").status_code
@@ -86,18 +87,20 @@ def test_sessions_that_are_locked(near: Flask, server: Database, note: Note) -> 
 
 def test_a_deadlock_with_the_app(near: Flask, server: Database, note: Note) -> None:
     """The app locks session, then person, we the other way round: we give way, and do it again."""
-    watch = Watch(near)
+    patient = {**TIMEOUTS[server.name], "init_command": "SET innodb_lock_wait_timeout = 9"}
+    app = near if server.name == "postgresql" else app_on(server, server.port, connect_args=patient)
+    watch = Watch(app)
     laptop = watch.laptops[ADA]
     is_ours_waiting = threading.Event()
 
     def on_execute(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        if statement.startswith("UPDATE device_sessions SET ended_at"):
+        if "device_sessions" in statement and "UPDATE" in statement:  # or FOR UPDATE
             is_ours_waiting.set()
 
-    with near.app_context():
+    with app.app_context():
         engine = db.engine
         _make_heavy()
-    with _held(server, "UPDATE device_sessions SET name = 'held'") as theirs, _faults(near) as seen:
+    with _held(server, "UPDATE device_sessions SET name = 'held'") as theirs, _faults(app) as seen:
         theirs.exec_driver_sql(f"UPDATE {_quoted(server, 'user')} SET password_hash = 'x' {_HEAVY}")
         _be_patient(server, theirs)
         sa.event.listen(engine, "before_cursor_execute", on_execute)
@@ -134,9 +137,8 @@ def _be_patient(server: Database, connection: sa.Connection) -> None:
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
 def test_an_isolation_that_refuses(server: Database, note: Note, level: str) -> None:
     """Eight sign-ins at once under a strict isolation: done again, or 503; the limit holds."""
-    app = app_on(
-        server, server.port, isolation_level=level, pool_size=8, DEVICE_SESSIONS_MAX_PER_USER=3
-    )
+    config = {"DEVICE_SESSIONS_MAX_PER_USER": 3}
+    app = app_on(server, server.port, config, isolation_level=level, pool_size=8)
     with app.app_context():
         add_user(ADA)
     barrier = threading.Barrier(8)

@@ -214,6 +214,6 @@ def test_a_database_without_our_tables(
     soon = watch.recovers()
 
     assert seen == ALL_DOWN
-    assert "lacks table device_session_events, table device_sessions" in told
+    assert "lacks table device_sessions, table device_session_events" in told
     assert "`flask db upgrade`" in told
     note("schema missing", "SQLite, tables dropped", f"503 that names the command; {soon:.2f} s")
