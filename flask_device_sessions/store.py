@@ -373,7 +373,15 @@ class Store:
         else:
             is_person = self.user_key == sa.literal(user_id, self.user_key.type)
             statement = sa.select(self.user_key).where(is_person).with_for_update()
-        self.session.execute(statement)
+        self.execute(statement)
+
+    def execute(self, statement: Any, *values: Any, **options: Any) -> Any:
+        """Run a statement on the app's session, in the database that our tables are in.
+
+        Without being told, Flask-SQLAlchemy sends a SELECT of columns to the default one.
+        """
+        where = {"mapper": self.models.session}
+        return self.session.execute(statement, *values, bind_arguments=where, **options)
 
     def _as_of_now(self, statement: sa.Select[Any]) -> sa.Select[Any]:
         """Let a read behind the person's lock see what the holder before has committed.
@@ -399,7 +407,7 @@ class Store:
             .order_by(events.c.sequence.desc())
             .limit(limit)
         )
-        return list(self.session.execute(self._as_of_now(newest)))
+        return list(self.execute(self._as_of_now(newest)))
 
     def list_devices_in_use(
         self, user_id: Any, browser_digest: str, recent: int
@@ -431,7 +439,7 @@ class Store:
             )
             .execution_options(populate_existing=True)
         )
-        return [(row[0], row[1]) for row in self.session.execute(self._as_of_now(statement))]
+        return [(row[0], row[1]) for row in self.execute(self._as_of_now(statement))]
 
     def add(self, *objects: Any) -> None:
         """Insert new rows."""
@@ -440,7 +448,7 @@ class Store:
 
     def add_events(self, rows: Sequence[dict[str, Any]]) -> None:
         """Insert audit events, all in one statement."""
-        self.session.execute(sa.insert(self.models.event.__table__), rows)
+        self.execute(sa.insert(self.models.event.__table__), rows)
 
     def lock_live(self, user_id: Any, *conditions: Any) -> list[Any]:
         """Return the person's live sessions that meet the conditions, as they are now."""
@@ -467,7 +475,7 @@ class Store:
         by_id = {session.id: reason for session, reason in reasons.items()}
         distinct = set(by_id.values())
         why = distinct.pop() if len(distinct) == 1 else sa.case(by_id, value=table.c.id)
-        ended: Any = self.session.execute(
+        ended: Any = self.execute(
             sa.update(table)
             .where(table.c.id.in_(by_id), table.c.ended_at.is_(None))
             .values(ended_at=now, end_reason=why)
@@ -483,7 +491,7 @@ class Store:
         condition = table.c.id == row.id
         if "ended_at" in table.c:
             condition &= table.c.ended_at.is_(None)
-        self.session.execute(sa.update(table).where(condition).values(**values))
+        self.execute(sa.update(table).where(condition).values(**values))
         for name, value in values.items():
             set_committed_value(row, name, value)
 
@@ -498,7 +506,7 @@ class Store:
     def delete_device(self, device_id: uuid.UUID) -> None:
         """Delete a device; the sessions on it keep its id, which leads nowhere then."""
         device = self.models.device
-        self.session.execute(sa.delete(device).where(device.id == device_id))
+        self.execute(sa.delete(device).where(device.id == device_id))
 
     # -- Look-ups for pages and verbs ------------------------------------------------------
 
@@ -516,7 +524,7 @@ class Store:
         statement = sa.select(user, is_match).where(
             sa.or_(is_match, self.user_key == anyone.scalar_subquery())
         )
-        rows = self.session.execute(statement).all()
+        rows = self.execute(statement).all()
         found = next((row[0] for row in rows if row[1]), None)
         return found, next((row[0] for row in rows), None)
 
@@ -525,7 +533,7 @@ class Store:
         device = self.models.device
         is_theirs = device.user_id == sa.literal(user_id, self.user_key.type)
         known = sa.select(device.id).where(is_theirs, device.browser_digest == browser_digest)
-        return self.session.execute(known).first() is not None
+        return self.execute(known).first() is not None
 
     def find_user(self, text: str) -> Any | None:
         """Return the user whose primary key is written like ``text``."""
@@ -680,7 +688,7 @@ class Store:
         if user_id is not None:
             statement = statement.where(events.c.user_id == user_id)
         options = {"yield_per": 1000}
-        yield from self.session.execute(statement, execution_options=options).mappings()
+        yield from self.execute(statement, execution_options=options).mappings()
 
     def list_user_ids_with_live(self) -> list[Any]:
         """Return the ids of everyone who has a session that has not ended."""

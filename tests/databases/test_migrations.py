@@ -38,7 +38,7 @@ def empty(
 ) -> Iterator[engines.Engine]:
     """A second database on each engine, for migrations alone."""
     folder = tmp_path_factory.mktemp("migrations")
-    prepared = engines.prepare(engine.name, f"{worker_id}_migrations", folder)
+    prepared = engines.prepare(engine.variant, f"{worker_id}_migrations", folder)
     yield prepared
     engines.remove(prepared)
 

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -148,7 +149,7 @@ class Server(ABC):
         done = subprocess.run(command, cwd="/", capture_output=True, check=False, **self._as())
         assert done.returncode == 0, done.stderr
 
-    def _as(self) -> dict[str, int]:
+    def _as(self) -> dict[str, Any]:
         """Return whom to be: these servers refuse to be root."""
         if os.getuid() != 0:
             return {}

@@ -10,11 +10,10 @@ import time_machine
 from flask import Flask
 
 from flask_device_sessions import DeviceSessions
+from flask_device_sessions.testing import Browser
 from tests.engines import Engine
 from tests.faults.conftest import Note
-from tests.support import db, jar_of, replay, sign_in, who
-from flask_device_sessions.testing import Browser
-from tests.support import User
+from tests.support import User, db, jar_of, replay, sign_in, who
 
 pytestmark = [pytest.mark.faults, pytest.mark.engines]
 

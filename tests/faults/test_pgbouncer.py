@@ -13,7 +13,7 @@ from flask_device_sessions.testing import Browser
 from tests.faults.conftest import Note
 from tests.faults.servers import PgBouncer, PostgreSQL
 from tests.faults.watch import ALL_DOWN, PEOPLE, Watch
-from tests.support import User, add_user, db, make_app, sign_in, who
+from tests.support import User, add_user, make_app, sign_in, who
 
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults")]
 

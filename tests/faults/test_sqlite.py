@@ -121,7 +121,7 @@ def test_a_touch_on_a_file_that_another_process_writes(app: Flask, file: Path, n
 
 
 def test_a_file_that_another_process_keeps_to_itself(app: Flask, file: Path, note: Note) -> None:
-    """Not even reads: 503, and nobody is signed out. (In WAL mode reads go on.)"""
+    """Not even reads, but in WAL mode: 503, and nobody is signed out."""
     watch = Watch(app)
 
     with _locked(file, "EXCLUSIVE"):
