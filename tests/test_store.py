@@ -86,6 +86,7 @@ def test_touch_never_moves_time_backwards(store: Store, session: Any) -> None:
     assert session.last_active_at == NOW
 
 
+@pytest.mark.connections
 def test_touch_does_not_wait_for_a_lock(store: Store, session: Any) -> None:
     """While somebody else holds the row, a touch gives way at once."""
     session_id = session.id
@@ -233,6 +234,7 @@ def test_a_refusal_leaves_the_apps_unsaved_work_alone(store: Store, ada: User) -
     assert pending in store.session.new
 
 
+@pytest.mark.connections
 def test_a_rollback_that_is_refused_leaves_a_usable_session(
     store: Store, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:

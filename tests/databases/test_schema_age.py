@@ -26,6 +26,7 @@ from tests import engines
 
 pytestmark = [
     pytest.mark.engines,
+    pytest.mark.connections,
     # Flask-Migrate's own env.py asks Flask-SQLAlchemy the old way first.
     pytest.mark.filterwarnings("ignore:'get_engine' is deprecated:DeprecationWarning"),
 ]
