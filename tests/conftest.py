@@ -67,9 +67,10 @@ def engine(
 @pytest.fixture(autouse=True)
 def _memory_is_one_connection(request: pytest.FixtureRequest) -> None:
     """Leave out, in memory, what needs a second connection, app or process on one database."""
-    if request.node.get_closest_marker("connections") and "engine" in request.fixturenames:
-        if request.getfixturevalue("engine").is_in_memory:
-            pytest.skip("sqlite:// is one connection of one app")
+    if not request.node.get_closest_marker("connections"):
+        return
+    if "engine" in request.fixturenames and request.getfixturevalue("engine").is_in_memory:
+        pytest.skip("sqlite:// is one connection of one app")
 
 
 @pytest.fixture(scope="session")

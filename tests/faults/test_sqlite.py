@@ -197,6 +197,18 @@ def test_a_file_that_is_replaced(app: Flask, file: Path, tmp_path: Path, note: N
     )
 
 
+def test_a_file_that_is_away(app: Flask, file: Path, note: Note) -> None:
+    """Between the old file and the new one, connections stay with what they have opened."""
+    watch, mode = Watch(app), _mode(file)
+    file.rename(file.with_suffix(".away"))
+
+    seen = [watch.restore(email) for email in PEOPLE]
+
+    assert seen == [200, 200]
+    assert not file.exists()
+    note("SQLite file away", f"{mode}, renamed", "reads 200")
+
+
 def test_a_database_without_our_tables(
     file: Path, note: Note, caplog: pytest.LogCaptureFixture
 ) -> None:
