@@ -232,7 +232,7 @@ def test_no_answer_names_another_person(
     if kind == "gevent":
         _need("gevent")
     with _gunicorn(tmp_path, filled, *KINDS[kind]) as (url, _), Crowd(url) as crowd:
-        wait_until(crowd.has_asked(150), "150 right answers", 60)
+        wait_until(crowd.has_asked(60), "60 right answers", 60)
 
     assert crowd.wrong == []
     assert crowd.lost == 0
@@ -244,12 +244,12 @@ def test_a_restart_under_load(filled: str, schema: Engine, tmp_path: Path, note:
     """A worker killed with -9, then all replaced by SIGHUP: nobody is out, nobody is another."""
     options = ["-k", "gthread", "--threads", "4"]
     with _gunicorn(tmp_path, filled, *options) as (url, process), Crowd(url) as crowd:
-        wait_until(crowd.has_asked(100), "100 right answers", 60)
+        wait_until(crowd.has_asked(60), "60 right answers", 60)
         worker = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
         os.kill(int(worker), signal.SIGKILL)
-        wait_until(crowd.has_asked(100), "100 right answers after a kill", 60)
+        wait_until(crowd.has_asked(60), "60 right answers after a kill", 60)
         process.send_signal(signal.SIGHUP)
-        wait_until(crowd.has_asked(200), "200 right answers after a reload", 60)
+        wait_until(crowd.has_asked(100), "100 right answers after a reload", 60)
 
     assert crowd.wrong == []
     assert crowd.lost <= 2 * len(PEOPLE)
