@@ -101,7 +101,7 @@ def test_a_file_that_another_process_writes(app: Flask, file: Path, note: Note) 
     soon = watch.recovers()
 
     assert seen == ALL_DOWN | READS
-    assert longest < 2
+    assert longest < 5
     assert watch.nothing_was_lost()
     what = f"reads 200, changes 503 after {longest:.1f} s at most; {soon:.2f} s"
     note("SQLite locked", f"{_mode(file)}, BEGIN IMMEDIATE in another process", what)
@@ -116,7 +116,7 @@ def test_a_touch_on_a_file_that_another_process_writes(app: Flask, file: Path, n
         seen = [watch.restore(email) for email in PEOPLE]
 
     assert seen == [200, 200]
-    assert watch.longest < 0.2 + 1
+    assert watch.longest < 2
     note("touch, locked", f"SQLite {_mode(file)}", f"200 after {watch.longest:.2f} s at most")
 
 
