@@ -21,7 +21,7 @@ Note = Callable[[str, str, str], None]
 TIMEOUTS: dict[str, dict[str, Any]] = {
     "postgresql": {
         "connect_timeout": 2,  # the least that libpq takes
-        "options": "-c lock_timeout=100ms -c deadlock_timeout=100ms",
+        "options": "-c lock_timeout=100ms -c deadlock_timeout=20ms",
     },
     "mariadb": {
         "connect_timeout": 1,

@@ -47,7 +47,7 @@ def _without_trail(app: Flask) -> Iterator[None]:
 def _live(app: Flask) -> int:
     extension: DeviceSessions = app.extensions["device_sessions"]
     with app.app_context():
-        return db.session.query(extension.session_model).filter_by(ended_at=None).count()
+        return int(db.session.query(extension.session_model).filter_by(ended_at=None).count())
 
 
 def test_a_trail_that_cannot_be_written(app: Flask, schema: Engine, note: Note) -> None:
