@@ -36,7 +36,7 @@ check: $(VENV)/.dev ## Format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-services: ## PostgreSQL, MariaDB, Redis on loopback; Chromium, nginx, Varnish: installed if missing
+services: ## PostgreSQL, MariaDB, Redis on loopback; Chromium, nginx, Varnish, pgbouncer: installed if missing
 	@tools/services.sh start
 
 docs: $(VENV)/.dev ## The documentation as HTML in docs/_build

@@ -152,7 +152,8 @@ class Accounts:
 
     def _find(self, name: str) -> tuple[Any | None, Any | None]:
         """Return the account with this name, and any one account."""
-        found, somebody = self._store.find_accounts(self._field, name)
+        look_up = partial(self._store.find_accounts, self._field, name)
+        found, somebody = self._store.look(look_up)
         if found is not None and not self._is_counted_as(name, found):
             found = None
         return found, somebody
@@ -190,7 +191,8 @@ class Accounts:
         raise TooManyAttempts(admission.wait)
 
     def _is_known_device(self, name: str, digest: str, finder: Finder | None) -> bool:
-        return self._store.has_device(self._id_of(self._named(name, finder)), digest)
+        user_id = self._id_of(self._named(name, finder))
+        return self._store.look(partial(self._store.has_device, user_id, digest))
 
     # -- What is written down --------------------------------------------------------------------
 

@@ -14,8 +14,9 @@ from sqlalchemy import event, exc
 
 from .errors import SchemaError, StoreUnavailable
 
-#: Every way in which asking the database can fail, for ``except``.
-STORE_FAULTS = (exc.DBAPIError, exc.TimeoutError)
+#: Every way in which asking the database can fail, for ``except``. (The last is a driver's, for a
+#: text that the connection's character set does not have.)
+STORE_FAULTS = (exc.DBAPIError, exc.TimeoutError, UnicodeEncodeError)
 
 #: MySQL and MariaDB: deadlock, lock wait, record changed, not ready (Galera), commit refused by
 #: certification; too many connections, shutting down, killed; read-only; lost connections.
@@ -31,6 +32,32 @@ _TRANSIENT_CLASSES = ("08", "57P")
 
 #: A Galera node that is not in its cluster (any more): it refuses all work, also a rollback.
 _OUT_OF_CLUSTER = frozenset({1047, 1180})
+_GRANT = "Let the app's account SELECT, INSERT, UPDATE and DELETE in the device_session* tables."
+_CREATE = "Create it, or correct the database URL."
+_LOG_IN = "Correct the account or the password in the database URL."
+_PRIMARY = "Is it a standby? Let the database URL lead to the primary."
+_CHARSET = (
+    "Its character set cannot hold this text: convert the tables to utf8mb4 (MariaDB), or move to "
+    "a database whose encoding is UTF8 (PostgreSQL)."
+)
+
+#: What to do, by error number or SQLSTATE.
+_ADVICE: dict[int | str | None, str] = {
+    1142: _GRANT,
+    "42501": _GRANT,
+    1049: _CREATE,
+    "3D000": _CREATE,
+    1044: _LOG_IN,
+    1045: _LOG_IN,
+    1698: _LOG_IN,
+    "28000": _LOG_IN,
+    "28P01": _LOG_IN,
+    1290: _PRIMARY,
+    1836: _PRIMARY,
+    "25006": _PRIMARY,
+    1366: _CHARSET,
+    "22P05": _CHARSET,
+}
 
 _SCHEMA_NUMBERS = frozenset({1146, 1054})
 _SCHEMA_STATES = frozenset({"42P01", "42703"})
@@ -85,7 +112,18 @@ def translate(error: Exception, engine: sa.Engine, tables: list[sa.Table]) -> St
     """Return the error of ours that says what ``error`` means to the person who can mend it."""
     if isinstance(error, exc.DBAPIError) and _is_schema(error):
         return SchemaError(_missing_parts_if_known(engine, tables))
-    return StoreUnavailable(f"The database did not do its part: {_first_line(error)}")
+    said = f"The database did not do its part: {_first_line(error)}"
+    return StoreUnavailable(" ".join([said, *_advice(error)]))
+
+
+def _advice(error: Exception) -> list[str]:
+    """Return what a person can do about it, where that is known."""
+    if isinstance(error, UnicodeEncodeError):
+        return [_CHARSET]
+    if not isinstance(error, exc.DBAPIError):
+        return []
+    codes = (_number(error), _state(error))
+    return [_ADVICE[code] for code in codes if code in _ADVICE]
 
 
 def _missing_parts_if_known(engine: sa.Engine, tables: list[sa.Table]) -> list[str]:

@@ -388,6 +388,12 @@ def _check_same_user(model: type[Any], user_model: type[Any]) -> None:
             f"{user_model.__name__}. Use one SQLAlchemy() object per user model, or set "
             f"__user_model__ = {user_model.__name__} on it."
         )
+    theirs = getattr(user_model, "__bind_key__", None)
+    if getattr(model, "__bind_key__", None) != theirs:
+        raise ConfigError(
+            f"{model.__name__} is in another database than {user_model.__name__}, and one SELECT "
+            f"finds both: set __bind_key__ = {theirs!r} on it."
+        )
 
 
 def _link_device(models: Models) -> None:

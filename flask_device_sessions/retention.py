@@ -137,7 +137,7 @@ class Retention:
             self._store.lock_user(None)  # one writer at a time, whoever it is about
             return
         these = sa.select(key).where(key.in_(user_ids)).order_by(key).with_for_update()
-        self._store.session.execute(these)
+        self._store.execute(these)
 
     # -- Events ----------------------------------------------------------------------------
 
@@ -154,7 +154,7 @@ class Retention:
             .group_by(columns.user_id)
             .having(is_more)
         )
-        return list(self._store.session.execute(statement))
+        return list(self._store.execute(statement))
 
     def find_event(self, user_id: Any, sequence: int) -> Any | None:
         """Return ``sequence`` and ``mac`` of one event."""
@@ -162,7 +162,7 @@ class Retention:
         statement = sa.select(columns.sequence, columns.mac).where(
             columns.user_id == user_id, columns.sequence == sequence
         )
-        return self._store.session.execute(statement).first()
+        return self._store.execute(statement).first()
 
     def delete_events(self, user_id: Any, through: int, limit: int) -> int:
         """Delete a person's first events, none after ``through``; returns how many."""
@@ -173,7 +173,7 @@ class Retention:
             .order_by(columns.sequence)
             .limit(limit)
         )
-        sequences = list(self._store.session.scalars(first))
+        sequences = list(self._store.execute(first).scalars())
         if not sequences:
             return 0
         is_due = sa.and_(columns.user_id == user_id, columns.sequence <= sequences[-1])
@@ -226,18 +226,18 @@ class Retention:
         people = sa.select(sa.func.count(session.user_id.distinct())).where(is_live)
         oldest = sa.select(sa.func.min(self._events.c.created_at))
         return Counts(
-            people=self._store.session.scalar(people) or 0,
+            people=self._store.execute(people).scalar() or 0,
             browsers=browsers,
             tokens=tokens,
             ended=self._count(session.id.is_not(None)) - browsers - tokens,
             devices=self._count(self._devices.c.id.is_not(None)),
             events=self.count_events(None),
-            oldest_event_at=self._store.session.scalar(oldest),
+            oldest_event_at=self._store.execute(oldest).scalar(),
         )
 
     def _count(self, condition: Any) -> int:
         statement = sa.select(sa.func.count()).where(condition)
-        return self._store.session.scalar(statement) or 0
+        return self._store.execute(statement).scalar() or 0
 
     # -- Batches ---------------------------------------------------------------------------
 
@@ -248,12 +248,12 @@ class Retention:
         statement = sa.select(key, *more).where(is_due).order_by(key).limit(limit)
         if after is not None:
             statement = statement.where(key > after)
-        return list(self._store.session.execute(statement))
+        return list(self._store.execute(statement))
 
     def _delete_oldest(self, column: Any, before: datetime, limit: int, *conditions: Any) -> int:
         is_due = sa.and_(column < before, *conditions)
         oldest = sa.select(column.table.c.id).where(is_due).order_by(column).limit(limit)
-        return self._delete(column.table, self._store.session.execute(oldest).all(), is_due)
+        return self._delete(column.table, self._store.execute(oldest).all(), is_due)
 
     def _delete(self, table: Any, rows: Sequence[Any], is_due: Any) -> int:
         if not rows:
@@ -262,5 +262,5 @@ class Retention:
         return self._run_delete(sa.delete(table).where(table.c.id.in_(ids), is_due))
 
     def _run_delete(self, statement: sa.Delete) -> int:
-        deleted: Any = self._store.session.execute(statement)
+        deleted: Any = self._store.execute(statement)
         return int(deleted.rowcount)

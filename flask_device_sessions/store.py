@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 import sqlalchemy as sa
@@ -23,7 +23,8 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.orm.attributes import instance_dict, instance_state, set_committed_value
 
-from . import faults, prepared, transactions
+from . import faults, files, prepared, transactions
+from .errors import StoreUnavailable
 from .faults import STORE_FAULTS, is_conflict, is_transient, translate
 from .models import Models, primary_key_of
 
@@ -34,6 +35,9 @@ _READS_ARE_OLD = "flask_device_sessions.reads_are_old"
 
 #: Pauses before the tries after the first, in seconds at most (full jitter).
 _PAUSES = (0.02, 0.1, 0.5)
+
+#: How long after its start a unit is still tried again, in seconds: somebody waits for an answer.
+_BUDGET = 5.0
 
 _NOTHING: Mapping[str, Any] = {}
 
@@ -78,7 +82,7 @@ class Found:
         """Return the user object, in the app's database session; ``None`` if deleted since."""
         store = self._store
         if store.user_shape is None:
-            return store.session.get(store.models.user, self.user_id)
+            return store.look(partial(store.session.get, store.models.user, self.user_id))
         if self._user is None:
             self._user = store.user_shape.adopt(store.session(), self._row)
         return self._user
@@ -168,6 +172,7 @@ class Store:
         self.models = models
         self._db = models.session.__fsa__
         self._bind_key = models.session.metadata.info.get("bind_key")
+        self._engine: sa.Engine | None = None
         # An app's own get_bind() decides; the usual one need not be asked, nor a session begun.
         self._is_routed = session.session_factory.class_.get_bind is not UsualSession.get_bind
         self.session_shape = _Shape(models.session)
@@ -266,11 +271,10 @@ class Store:
     def engine(self) -> sa.Engine:
         """The engine that the sessions table lives on, in the app that is running."""
         if self._is_routed:
-            engine = self.session().get_bind(mapper=self.models.session).engine
-        else:
-            engine = self._db.engines[self._bind_key]
-        faults.watch(engine)
-        return cast(sa.Engine, engine)
+            return _watched(self.session().get_bind(mapper=self.models.session).engine)
+        if self._engine is None:
+            self._engine = _watched(self._db.engines[self._bind_key])
+        return self._engine
 
     def _prepare_find(self) -> sa.Select[Any]:
         """Write the SELECT of every request once: building it costs more than running it."""
@@ -287,7 +291,8 @@ class Store:
         values = {"id": session_id}
         if held is not None and transactions.has_connection(held):
             # A second connection could deadlock with a pool of one.
-            return held.connection().execute(self._find, values).first()
+            connection = held.connection(bind_arguments={"mapper": self.models.session})
+            return connection.execute(self._find, values).first()
         engine = self.engine
         if prepared.is_silent(engine):
             return self._lookup.first(engine, session_id)
@@ -313,19 +318,21 @@ class Store:
             What ``unit`` returned.
 
         Raises:
-            StoreUnavailable: the database refused, also after up to three more tries on
-                failures that pass, where the app had nothing unsaved. All was rolled back.
+            StoreUnavailable: the database refused, also after up to three more tries, begun
+                within 5 s, on failures that pass, where the app had nothing unsaved. All was
+                rolled back.
         """
         if not commit:
             return self._run_inside(unit)
         is_ours = self.is_clean
         if is_ours and transactions.has_connection(self.session()):
             self.roll_back()  # begin anew, so that what is read inside is what is there now
+        deadline = time.monotonic() + _BUDGET
         for pause in _PAUSES if is_ours else ():
             try:
                 return self._run_once(unit)
             except STORE_FAULTS as error:
-                if not (is_transient(error) or is_conflict(error)):
+                if time.monotonic() > deadline or not (is_transient(error) or is_conflict(error)):
                     raise self.explain(error) from error
                 time.sleep(random.uniform(0, pause))
         try:
@@ -347,6 +354,33 @@ class Store:
             raise
         return result
 
+    def look(self, question: Callable[[], T]) -> T:
+        """Ask the database something on the app's session, outside a unit.
+
+        Where the app has nothing open there, a connection that died while idle is replaced once.
+
+        Args:
+            question: reads, and may be called twice.
+
+        Raises:
+            StoreUnavailable: the database did not answer, or lacks our tables.
+        """
+        if _has_connection(self.begun) or not self.is_clean:
+            return self._run_inside(question)
+        try:
+            return self._ask(question)
+        except STORE_FAULTS as error:
+            if not getattr(error, "connection_invalidated", False):
+                raise self.explain(error) from error
+        return self._run_inside(partial(self._ask, question))
+
+    def _ask(self, question: Callable[[], T]) -> T:
+        try:
+            return question()
+        except STORE_FAULTS:
+            self.roll_back()
+            raise
+
     def _run_inside(self, unit: Callable[[], T]) -> T:
         try:
             return unit()
@@ -362,7 +396,7 @@ class Store:
             self.session().invalidate()
             self.session.remove()
 
-    def explain(self, error: Exception) -> Exception:
+    def explain(self, error: Exception) -> StoreUnavailable:
         """Return the error of ours that says what a database error means."""
         tables = [model.__table__ for model in self.models[1:]]
         return translate(error, self.engine, tables)
@@ -381,7 +415,15 @@ class Store:
         else:
             is_person = self.user_key == sa.literal(user_id, self.user_key.type)
             statement = sa.select(self.user_key).where(is_person).with_for_update()
-        self.session.execute(statement)
+        self.execute(statement)
+
+    def execute(self, statement: Any, *values: Any, **options: Any) -> Any:
+        """Run a statement on the app's session, in the database that our tables are in.
+
+        Without being told, Flask-SQLAlchemy sends a SELECT of columns to the default one.
+        """
+        where = {"mapper": self.models.session}
+        return self.session.execute(statement, *values, bind_arguments=where, **options)
 
     def _as_of_now(self, statement: sa.Select[Any]) -> sa.Select[Any]:
         """Let a read behind the person's lock see what the holder before has committed.
@@ -407,7 +449,7 @@ class Store:
             .order_by(events.c.sequence.desc())
             .limit(limit)
         )
-        return list(self.session.execute(self._as_of_now(newest)))
+        return list(self.execute(self._as_of_now(newest)))
 
     def list_devices_in_use(
         self, user_id: Any, browser_digest: str, recent: int
@@ -439,7 +481,7 @@ class Store:
             )
             .execution_options(populate_existing=True)
         )
-        return [(row[0], row[1]) for row in self.session.execute(self._as_of_now(statement))]
+        return [(row[0], row[1]) for row in self.execute(self._as_of_now(statement))]
 
     def add(self, *objects: Any) -> None:
         """Insert new rows."""
@@ -448,7 +490,7 @@ class Store:
 
     def add_events(self, rows: Sequence[dict[str, Any]]) -> None:
         """Insert audit events, all in one statement."""
-        self.session.execute(sa.insert(self.models.event.__table__), rows)
+        self.execute(sa.insert(self.models.event.__table__), rows)
 
     def lock_live(self, user_id: Any, *conditions: Any) -> list[Any]:
         """Return the person's live sessions that meet the conditions, as they are now."""
@@ -475,7 +517,7 @@ class Store:
         by_id = {session.id: reason for session, reason in reasons.items()}
         distinct = set(by_id.values())
         why = distinct.pop() if len(distinct) == 1 else sa.case(by_id, value=table.c.id)
-        ended: Any = self.session.execute(
+        ended: Any = self.execute(
             sa.update(table)
             .where(table.c.id.in_(by_id), table.c.ended_at.is_(None))
             .values(ended_at=now, end_reason=why)
@@ -491,7 +533,7 @@ class Store:
         condition = table.c.id == row.id
         if "ended_at" in table.c:
             condition &= table.c.ended_at.is_(None)
-        self.session.execute(sa.update(table).where(condition).values(**values))
+        self.execute(sa.update(table).where(condition).values(**values))
         for name, value in values.items():
             set_committed_value(row, name, value)
 
@@ -506,7 +548,7 @@ class Store:
     def delete_device(self, device_id: uuid.UUID) -> None:
         """Delete a device; the sessions on it keep its id, which leads nowhere then."""
         device = self.models.device
-        self.session.execute(sa.delete(device).where(device.id == device_id))
+        self.execute(sa.delete(device).where(device.id == device_id))
 
     # -- Look-ups for pages and verbs ------------------------------------------------------
 
@@ -524,7 +566,7 @@ class Store:
         statement = sa.select(user, is_match).where(
             sa.or_(is_match, self.user_key == anyone.scalar_subquery())
         )
-        rows = self.session.execute(statement).all()
+        rows = self.execute(statement).all()
         found = next((row[0] for row in rows if row[1]), None)
         return found, next((row[0] for row in rows), None)
 
@@ -533,7 +575,7 @@ class Store:
         device = self.models.device
         is_theirs = device.user_id == sa.literal(user_id, self.user_key.type)
         known = sa.select(device.id).where(is_theirs, device.browser_digest == browser_digest)
-        return self.session.execute(known).first() is not None
+        return self.execute(known).first() is not None
 
     def find_user(self, text: str) -> Any | None:
         """Return the user whose primary key is written like ``text``."""
@@ -688,7 +730,7 @@ class Store:
         if user_id is not None:
             statement = statement.where(events.c.user_id == user_id)
         options = {"yield_per": 1000}
-        yield from self.session.execute(statement, execution_options=options).mappings()
+        yield from self.execute(statement, execution_options=options).mappings()
 
     def list_user_ids_with_live(self) -> list[Any]:
         """Return the ids of everyone who has a session that has not ended."""
@@ -727,6 +769,12 @@ def _erase_leftovers(models: Models, mapper: Any, connection: sa.Connection, use
         models.session.__tablename__
     ):
         _erase(models, mapper, connection, user)
+
+
+def _watched(engine: sa.Engine) -> sa.Engine:
+    faults.watch(engine)
+    files.watch(engine)
+    return engine
 
 
 def _has_connection(begun: Session | None) -> bool:

@@ -39,6 +39,19 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return engines if is_named else [*engines, "NOT TESTED: clusters. `make test-clusters` does."]
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """With ``-s``, show what each fault was, and what happened."""
+    if terminalreporter.config.getoption("capture") != "no":
+        return
+    reports = terminalreporter.getreports("passed")
+    told = [value for report in reports for name, value in report.user_properties]
+    rows = [row for row in told if isinstance(row, (tuple, list)) and len(row) == 3]
+    if rows:
+        terminalreporter.section("faults")
+        for fault, how, what in sorted(map(tuple, rows)):
+            terminalreporter.line(f"| {fault} | {how} | {what} |")
+
+
 @pytest.fixture(scope="session", params=engines.NAMES)
 def engine(
     request: pytest.FixtureRequest,
@@ -47,12 +60,23 @@ def engine(
 ) -> Iterator[engines.Engine]:
     """An engine with an empty database of this worker's own."""
     name: str = request.param
+    if name not in _absent:
+        pytest.skip(f"{name} was not asked for")
     if why := _absent[name]:
         assert not engines.IS_COMPLETE, f"{name} must be there: {why}"
         pytest.skip(f"{name} does not answer")
     prepared = engines.prepare(name, worker_id, tmp_path_factory.mktemp(name))
     yield prepared
     engines.remove(prepared)
+
+
+@pytest.fixture(autouse=True)
+def _memory_is_one_connection(request: pytest.FixtureRequest) -> None:
+    """Leave out, in memory, what needs a second connection, app or process on one database."""
+    if not request.node.get_closest_marker("connections"):
+        return
+    if "engine" in request.fixturenames and request.getfixturevalue("engine").is_in_memory:
+        pytest.skip("sqlite:// is one connection of one app")
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +99,9 @@ def config() -> dict[str, Any]:
 def app(schema: engines.Engine, config: dict[str, Any]) -> Iterator[Flask]:
     """An app with the extension, on each engine in turn, its tables empty."""
     app = make_app(schema.uri, **config)
+    if schema.is_in_memory:
+        with app.app_context():
+            db.create_all()
     yield app
     with app.app_context():
         for table in reversed(db.metadata.sorted_tables):

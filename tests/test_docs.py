@@ -517,6 +517,16 @@ def test_each_promise_has_its_row() -> None:
     assert len(_promises()) == len(re.findall(r"^\| V", text, re.M)) >= 40
 
 
+@pytest.mark.parametrize(
+    "row", _table("deployment.md", "fault | how it is made"), ids=lambda r: r[0]
+)
+def test_each_fault_has_its_test(row: list[str]) -> None:
+    """The test that a fault is said to have is there."""
+    file, test = row[-1].strip("`").split("::")
+
+    assert f"def {test}(" in (ROOT / file).read_text("utf-8")
+
+
 @pytest.mark.parametrize(("promise", "file", "test"), _promises())
 def test_each_promise_is_shown_by_a_test_that_names_it(promise: str, file: str, test: str) -> None:
     """Searching the tests for a requirement of the ASVS finds what shows it."""

@@ -223,6 +223,7 @@ def test_an_instance_of_another_app_says_so() -> None:
         _ = stray.settings
 
 
+@pytest.mark.connections
 def test_apps_made_in_turn_from_one_db_do_not_meet(schema: Any) -> None:
     """As a test suite does it: the same tables, other settings, no state left over."""
     names = []
@@ -414,6 +415,7 @@ def test_require_login_lets_people_in_who_signed_in(app: Flask, ada: User, lapto
 # -- Who is calling, from the first function on --------------------------------------------------
 
 
+@pytest.mark.connections
 def test_functions_registered_before_the_extension_know_the_user(schema: Any) -> None:
     """Whatever runs before a request may ask who is calling."""
     app = bare_app(schema.uri)
@@ -882,6 +884,7 @@ def test_logout_ends_the_session_for_the_rest_of_the_request(
     assert "device_session" not in jar_of(laptop)
 
 
+@pytest.mark.connections
 @pytest.mark.parametrize("limits", [{"ada@example.com": 1, "bob@example.com": None}])
 def test_the_limit_may_depend_on_the_person(schema: Any, limits: dict[str, int | None]) -> None:
     """MAX_PER_USER as a callable is asked for each."""
@@ -1455,6 +1458,7 @@ def test_a_person_who_is_deleted_while_they_sign_in_is_not_an_error(
 # -- What may fail on the way --------------------------------------------------------------------
 
 
+@pytest.mark.connections
 def test_a_touch_that_must_wait_gives_way(
     app: Flask, extension: DeviceSessions, ada: User, laptop: Browser
 ) -> None:

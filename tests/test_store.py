@@ -87,6 +87,7 @@ def test_touch_never_moves_time_backwards(store: Store, session: Any) -> None:
     assert session.last_active_at == NOW
 
 
+@pytest.mark.connections
 def test_touch_does_not_wait_for_a_lock(store: Store, session: Any) -> None:
     """While somebody else holds the row, a touch gives way at once."""
     session_id = session.id
@@ -175,6 +176,24 @@ def test_a_unit_that_keeps_failing_is_given_up(store: Store, ada: User) -> None:
     assert db.session.get(User, number) is not None
 
 
+def test_a_unit_that_failed_slowly_is_not_repeated(
+    store: Store, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody waits for the answer: after five seconds no other try is begun (slow locks)."""
+    tries: list[int] = []
+    number = ada.id
+    monkeypatch.setattr("flask_device_sessions.store._BUDGET", -1.0)
+
+    def unit() -> None:
+        tries.append(len(tries))
+        db.session.execute(_person(number))
+
+    with pytest.raises(StoreUnavailable):
+        store.run(unit)
+
+    assert tries == [0]
+
+
 def test_a_unit_that_fails_for_good_is_not_repeated(store: Store, ada: User) -> None:
     """A statement that can never work is reported at once."""
     tries: list[int] = []
@@ -216,6 +235,7 @@ def test_a_refusal_leaves_the_apps_unsaved_work_alone(store: Store, ada: User) -
     assert pending in store.session.new
 
 
+@pytest.mark.connections
 def test_a_rollback_that_is_refused_leaves_a_usable_session(
     store: Store, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -850,3 +850,26 @@ def test_a_cookie_that_a_browser_may_drop_is_warned_of(
 
     assert ("COOKIE_SECURE = False" in caplog.text) is is_warned
     assert PASSWORD not in caplog.text
+
+
+class TestAnAppThatAsksForMore:
+    """What the app hangs into our pages may meet a fault of the database, too."""
+
+    @pytest.fixture
+    def config(self) -> dict[str, Any]:
+        """Who is an administrator is asked of a table that is not there."""
+
+        def is_admin(user: User) -> bool:
+            return bool(db.session.execute(sa.text("SELECT 1 FROM no_such_table")).scalar())
+
+        return {"DEVICE_SESSIONS_ADMIN": is_admin}
+
+    def test_a_fault_beside_the_verbs_is_503(self, ada: User, laptop: Browser) -> None:
+        """With Retry-After, as if it were ours; the next page works."""
+        sign_in(laptop)
+
+        answer = laptop.get("/devices/?user=0")
+
+        assert answer.status_code == 503
+        assert answer.headers["Retry-After"] == "5"
+        assert laptop.get("/devices/").status_code == 200

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the whole test suite talks to, on loopback only: PostgreSQL, MariaDB, Redis; and what it
-# starts by itself: Chromium, nginx, Varnish.
+# starts by itself: Chromium, nginx, Varnish, pgbouncer, and more servers that it may kill.
 #
 #   tools/services.sh start   leaves alone what answers already; installs what is missing (Debian's
 #                             packages, as root or through sudo) and starts it, without a service
@@ -185,7 +185,15 @@ browser() {
   fi
 }
 
-# The suite starts these itself, as caches in front of the app.
+# The suite starts these itself: a pool in front of PostgreSQL, caches in front of the app.
+bouncer() {
+  if have pgbouncer; then
+    say pgbouncer "$(command -v pgbouncer)"
+  else
+    install_packages pgbouncer pgbouncer
+  fi
+}
+
 caches() {
   if have nginx && have varnishd; then
     say caches "$(command -v nginx), $(command -v varnishd)"
@@ -225,6 +233,7 @@ case ${1:-start} in
     ensure mariadb "$MARIADB_PORT"
     ensure redis "$REDIS_PORT"
     browser
+    bouncer
     caches
     ;;
   clusters) clusters ;;

@@ -11,6 +11,7 @@ from werkzeug.routing import BaseConverter
 
 from ..config import Settings
 from ..errors import SessionLimitReached, StoreUnavailable, TooManyAttempts
+from ..faults import STORE_FAULTS
 from ..forgery import API
 from . import handlers, views
 from .guards import anybody, signed_in
@@ -50,6 +51,8 @@ def register(app: Flask, settings: Settings) -> None:
         blueprint.add_url_rule(rule, endpoint, guard(view), methods=[method])
     blueprint.register_error_handler(HTTPException, handlers.http_error)
     blueprint.register_error_handler(StoreUnavailable, handlers.unavailable)
+    for fault in STORE_FAULTS:
+        blueprint.register_error_handler(fault, handlers.failed)
     blueprint.register_error_handler(SessionLimitReached, handlers.limit_reached)
     blueprint.register_error_handler(TooManyAttempts, handlers.too_many_attempts)
     blueprint.before_request(handlers.bound_body)

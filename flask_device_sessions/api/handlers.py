@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from .. import problems
 from ..errors import SessionLimitReached, StoreUnavailable, TooManyAttempts
 from ..forgery import API
+from ..proxies import current_extension
 from ..transport import vary
 
 #: Largest body that is read, in bytes: the longest password, and room.
@@ -44,6 +45,11 @@ def unavailable(error: StoreUnavailable) -> Response:
     """Answer when the database did not do its part: nothing was changed."""
     _logger.error("%s %s failed: %s", request.method, request.path, error)
     return problems.make("unavailable", headers={"Retry-After": str(error.retry_after)})
+
+
+def failed(error: Exception) -> Response:
+    """Answer when a view of ours met a fault of the database beside the verbs."""
+    return unavailable(current_extension.fault_of(error))
 
 
 def limit_reached(error: SessionLimitReached) -> Response:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from flask import Flask, has_request_context
@@ -22,6 +23,8 @@ from ..parts import Parts
 from ..proxies import running_app
 from ..signing import Signatures
 from ..visit import Visit
+
+T = TypeVar("T")
 
 #: How often a session's move to one network, and the use of one that has ended, is recorded.
 _REPEAT_INTERVAL = timedelta(hours=1)
@@ -105,7 +108,11 @@ class Base:
 
     def find_user(self, text: str) -> Any | None:
         """Return the user whose primary key is written like ``text``."""
-        return self._state.store.find_user(text)
+        return self._look(self._state.store.find_user, text)
+
+    def _look(self, question: Callable[..., T], *about: Any, **options: Any) -> T:
+        """Ask the store something; its failures are ours."""
+        return self._state.store.look(partial(question, *about, **options))
 
     # -- Who is calling, and when ----------------------------------------------------------------
 

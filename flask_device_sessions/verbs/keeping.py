@@ -14,7 +14,7 @@ from ..ambient import utc_now
 from ..audit import Entry
 from ..checks import Deployment, Finding, look
 from ..clients import Client
-from ..errors import ConfigError
+from ..errors import ConfigError, StoreUnavailable
 from ..proxies import running_app
 from ..retention import Counts, Purged
 from .arrivals import Arrivals
@@ -172,6 +172,11 @@ class Keeping(Arrivals):
             )
         )
 
-    def explain(self, error: Exception) -> Exception:
+    def explain(self, error: Exception) -> StoreUnavailable:
         """Return what a database error means, in words for the person who can mend it."""
         return self._state.store.explain(error)
+
+    def fault_of(self, error: Exception) -> StoreUnavailable:
+        """Give up what ``db.session`` has open, and return what the error means."""
+        self._state.store.roll_back()
+        return self.explain(error)

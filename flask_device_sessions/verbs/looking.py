@@ -27,8 +27,8 @@ class Looking(Arrivals):
         """
         rows = self._state.store
         if ended:
-            return rows.list_ended(rows.id_of(user))
-        return rows.list_live(rows.id_of(user), *self._live_bounds())
+            return self._look(rows.list_ended, rows.id_of(user))
+        return self._look(rows.list_live, rows.id_of(user), *self._live_bounds())
 
     def page_of_sessions(
         self,
@@ -49,35 +49,37 @@ class Looking(Arrivals):
         rows = self._state.store
         bounds = self._live_bounds()
         owner_id = rows.id_of(user)
-        return rows.list_live_page(owner_id, *bounds, kind=kind, before=before, limit=limit)
+        return self._look(
+            rows.list_live_page, owner_id, *bounds, kind=kind, before=before, limit=limit
+        )
 
     def recently_ended(self, user: Any, limit: int = 5) -> list[Any]:
         """Return the person's sessions that ended last, at most ``limit``."""
-        return self._state.store.list_ended(self._state.store.id_of(user), limit)
+        return self._look(self._state.store.list_ended, self._state.store.id_of(user), limit)
 
     def devices_of(self, user: Any) -> list[Any]:
         """Return the browsers a person ever signed in from, last seen first."""
-        return self._state.store.list_devices(self._state.store.id_of(user))
+        return self._look(self._state.store.list_devices, self._state.store.id_of(user))
 
     def load_devices(self, sessions: Sequence[Any]) -> None:
         """Load the devices of these sessions at once, so that ``session.device`` asks no more."""
-        self._state.store.load_devices(sessions)
+        self._look(self._state.store.load_devices, sessions)
 
     def find_session(self, user: Any, session_id: uuid.UUID) -> Any | None:
         """Return the person's session with this id; another's is ``None`` like an unknown one."""
         rows = self._state.store
-        return rows.find_owned(rows.models.session, rows.id_of(user), session_id)
+        return self._look(rows.find_owned, rows.models.session, rows.id_of(user), session_id)
 
     def find_device(self, user: Any, device_id: uuid.UUID) -> Any | None:
         """Return the person's device with this id; another's is ``None`` like an unknown one."""
         rows = self._state.store
-        return rows.find_owned(rows.models.device, rows.id_of(user), device_id)
+        return self._look(rows.find_owned, rows.models.device, rows.id_of(user), device_id)
 
     # -- Events ------------------------------------------------------------------------------------
 
     def events_of(self, user: Any) -> list[Any]:
         """Return a person's audit events, newest first."""
-        return self._state.store.list_events(self._state.store.id_of(user))
+        return self._look(self._state.store.list_events, self._state.store.id_of(user))
 
     def events_slice(
         self,
@@ -98,7 +100,7 @@ class Looking(Arrivals):
             offset: how many newer ones are skipped.
         """
         rows = self._state.store
-        return rows.list_events_slice(rows.id_of(user), actions, hidden, limit, offset)
+        return self._look(rows.list_events_slice, rows.id_of(user), actions, hidden, limit, offset)
 
     def page_of_events(self, user: Any, *, limit: int, before: int | None = None) -> list[Any]:
         """Return at most ``limit`` of a person's audit events, newest first.
@@ -109,7 +111,7 @@ class Looking(Arrivals):
             before: ``sequence`` of the last event on the page before.
         """
         rows = self._state.store
-        return rows.list_events(rows.id_of(user), limit, before=before)
+        return self._look(rows.list_events, rows.id_of(user), limit, before=before)
 
     def verify_audit(
         self,
@@ -154,8 +156,8 @@ class Looking(Arrivals):
     def _find_endable(self, model: type[Any], user: Any, row_id: uuid.UUID) -> Any | None:
         rows = self._state.store
         if self.is_admin(user):
-            return rows.find_anybodys(model, row_id)
-        return rows.find_owned(model, rows.id_of(user), row_id)
+            return self._look(rows.find_anybodys, model, row_id)
+        return self._look(rows.find_owned, model, rows.id_of(user), row_id)
 
 
 def _telling(progress: Progress, events: Iterator[T]) -> Iterator[T]:

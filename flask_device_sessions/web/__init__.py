@@ -10,6 +10,7 @@ from flask import Blueprint, Flask
 from ..config import Settings
 from ..decorators import allow_anonymous
 from ..errors import SessionLimitReached, StoreUnavailable, TooManyAttempts
+from ..faults import STORE_FAULTS
 from . import plain, views
 from .pages import protect, signed_in
 
@@ -49,6 +50,8 @@ def make_blueprint(settings: Settings) -> Blueprint:
         return blueprint
     for rule, endpoint, methods, view, guard in URLS:
         blueprint.add_url_rule(rule, endpoint, guard(view), methods=methods.split())
+    for fault in STORE_FAULTS:
+        blueprint.register_error_handler(fault, views.failed)
     blueprint.after_request(protect)
     return blueprint
 

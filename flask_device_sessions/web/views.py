@@ -280,8 +280,9 @@ def _revoke_session(session_id: str) -> AnyResponse:
     key = uuid.UUID(session_id)
     session = _or_404(current_extension.find_endable_session(current_user, key), "session", key)
     reason, owner_id = _for_whom(session)
+    is_token = session.kind == "token"  # asked before the commit, after which it costs a query
     ended = current_extension.revoke(session, reason=reason)
-    if session.kind == "token" and current_session and owner_id is None:
+    if is_token and current_session and owner_id is None:
         flash(gettext("The token does not work any more."), "success")
         return redirect(url_for(".tokens"), _SEE_OTHER)
     return _back(_signed_out(ended), owner_id)
@@ -419,6 +420,11 @@ def unavailable(error: StoreUnavailable) -> Response:
     )
     response.headers["Retry-After"] = str(error.retry_after)
     return response
+
+
+def failed(error: Exception) -> Response:
+    """Answer when one of the pages met a fault of the database beside the verbs."""
+    return unavailable(current_extension.fault_of(error))
 
 
 def too_many_attempts(error: TooManyAttempts) -> Response:

@@ -23,6 +23,7 @@ from tests.support import bare_app
 
 pytestmark = [
     pytest.mark.engines,
+    pytest.mark.connections,
     # Flask-Migrate's own env.py asks Flask-SQLAlchemy the old way first.
     pytest.mark.filterwarnings("ignore:'get_engine' is deprecated:DeprecationWarning"),
 ]
@@ -38,7 +39,7 @@ def empty(
 ) -> Iterator[engines.Engine]:
     """A second database on each engine, for migrations alone."""
     folder = tmp_path_factory.mktemp("migrations")
-    prepared = engines.prepare(engine.name, f"{worker_id}_migrations", folder)
+    prepared = engines.prepare(engine.variant, f"{worker_id}_migrations", folder)
     yield prepared
     engines.remove(prepared)
 

@@ -28,6 +28,8 @@ from flask_device_sessions.testing import IPHONE, Browser, listen_to
 from tests import engines
 from tests.support import PASSWORD, User, add_user, bare_app, db, jar_of, replay
 
+pytestmark = pytest.mark.connections
+
 NOON = datetime(2030, 1, 1, 12, tzinfo=timezone.utc)
 
 

@@ -219,7 +219,7 @@ BUGS = (
         "Nobody waits for anybody: parallel sign-ins all count first, and all fit.",
         "store.py",
         "            statement = sa.select(self.user_key).where(is_person).with_for_update()\n"
-        "        self.session.execute(statement)",
+        "        self.execute(statement)",
         "            pass",
         (STEPS, PARALLEL),
     ),
@@ -565,5 +565,39 @@ BUGS = (
         "if checksum != _checksum(signed) or",
         "if",
         ("tests/test_tokens.py",),
+    ),
+    # -- What breaks -------------------------------------------------------------------------------
+    Bug(
+        "a-replaced-file-goes-on",
+        "A connection goes on with a file that is not there any more.",
+        "files.py",
+        "if present is not None and present != known:",
+        "if present is None:",
+        ("tests/faults/test_sqlite.py",),
+    ),
+    Bug(
+        "the-default-database",
+        "The lock and the trail are looked for in the app's default database.",
+        "store.py",
+        "self.session.execute(statement, *values, bind_arguments=where, **options)",
+        "self.session.execute(statement, *values, **options)",
+        ("tests/databases/test_binds.py",),
+    ),
+    Bug(
+        "tries-without-end",
+        "Somebody waits four times as long for a lock that is not given.",
+        "store.py",
+        "if time.monotonic() > deadline or not (",
+        "if not (",
+        ("tests/test_store.py",),
+    ),
+    Bug(
+        "a-raw-fault-on-a-page",
+        "A page that lists devices is 500 when the database fails in the middle of it.",
+        "web/__init__.py",
+        "    for fault in STORE_FAULTS:\n"
+        "        blueprint.register_error_handler(fault, views.failed)\n",
+        "",
+        ("tests/test_web_views.py",),
     ),
 )

@@ -1,0 +1,1 @@
+"""What happens when something breaks: real servers killed and frozen, real files locked."""
