@@ -412,15 +412,18 @@ class Lifecycle:
         user = found.user()
         return None if user is not None and self._is_user_active(user) else "user_disabled"
 
+    def is_touch_due(self, found: Found, now: datetime) -> bool:
+        """Whether the last activity that was noted is ``TOUCH_INTERVAL`` old."""
+        last: datetime = found.last_active_at
+        return last < now - self._settings.effective_touch_interval
+
     def touch(self, found: Found, address: str | None, now: datetime) -> None:
-        """Note activity, at most once per ``TOUCH_INTERVAL``.
+        """Note activity, unless somebody else was first.
 
         Raises:
             sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError: it could not be written now.
         """
         due = now - self._settings.effective_touch_interval
-        if found.last_active_at >= due:
-            return
         values = {"last_ip_address": self.stored_address(address)}
         if self._store.touch(found.id, now, due, values):
             found.note(last_active_at=now, **values)
@@ -529,16 +532,19 @@ class Lifecycle:
         self._record(found.user_id, [Entry("session_rotated", live[0])], client, now)
         return live[0], token, values
 
-    def settle(self, restored: Restored, now: datetime) -> None:
+    def is_settling_due(self, restored: Restored) -> bool:
+        """Whether the newest secret was seen for the first time."""
+        found = restored.found
+        is_pending = found.previous_digest is not None and found.previous_ended_at is None
+        return is_pending and not restored.is_previous
+
+    def settle(self, found: Found, now: datetime) -> None:
         """Note that the newest secret was seen: from now on the one before it is a copy.
 
         Raises:
             sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError: it could not be written now.
         """
-        found = restored.found
-        is_pending = found.previous_digest is not None and found.previous_ended_at is None
-        if is_pending and not restored.is_previous:
-            self._store.retire_previous(found.id, found.token_digest, now)
+        self._store.retire_previous(found.id, found.token_digest, now)
 
     # -- End -------------------------------------------------------------------------------
 

@@ -39,6 +39,12 @@ _PAUSES = (0.02, 0.1, 0.5)
 #: How long after its start a unit is still tried again, in seconds: somebody waits for an answer.
 _BUDGET = 5.0
 
+#: What is asked of every session: whether it is good, whose it is, whether something is due.
+_ASKED = (
+    *("id", "user_id", "kind", "token_digest", "previous_digest", "previous_ended_at"),
+    *("ended_at", "expires_at", "last_active_at", "authenticated_at", "last_ip_address"),
+)
+
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -53,10 +59,11 @@ class Found:
         self._row = row
         self._notes: dict[str, Any] = {}
         self._user: Any = None
+        vars(self).update(zip(_ASKED, row[: len(_ASKED)], strict=True))
         self.refresh()
 
     def __getattr__(self, name: str) -> Any:
-        """Return a column of the session row by its attribute name; the next time it is there."""
+        """Return one of the other columns of the session row; the next time it is there."""
         try:
             value = self._row[self._store.session_shape.places[name]]
         except KeyError:
@@ -103,12 +110,15 @@ class _Shape:
     Args:
         model: the class.
         offset: where its columns begin in the rows that will come.
+        first: the attributes whose columns come first.
     """
 
-    def __init__(self, model: type[Any], offset: int = 0) -> None:
+    def __init__(self, model: type[Any], offset: int = 0, first: Sequence[str] = ()) -> None:
         mapper = sa.inspect(model)
-        self.columns = [prop.columns[0] for prop in mapper.column_attrs]
-        self.places = {prop.key: offset + n for n, prop in enumerate(mapper.column_attrs)}
+        properties = {prop.key: prop for prop in mapper.column_attrs}
+        names = list(dict.fromkeys([*first, *properties]))
+        self.columns = [properties[name].columns[0] for name in names]
+        self.places = {name: offset + place for place, name in enumerate(names)}
         self._key_places = [
             self.places[mapper.get_property_by_column(column).key] for column in mapper.primary_key
         ]
@@ -175,7 +185,7 @@ class Store:
         self._engine: sa.Engine | None = None
         # An app's own get_bind() decides; the usual one need not be asked, nor a session begun.
         self._is_routed = session.session_factory.class_.get_bind is not UsualSession.get_bind
-        self.session_shape = _Shape(models.session)
+        self.session_shape = _Shape(models.session, first=_ASKED)
         beside = len(self.session_shape.columns)
         self.user_shape = _Shape(models.user, beside) if _is_simple(models.user) else None
         self.user_key = primary_key_of(models.user)

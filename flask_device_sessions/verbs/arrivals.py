@@ -79,7 +79,6 @@ class Arrivals(Departures):
         token = state.transport.read_token(app, visit.request)
         if token is None:
             return
-        may_write = state.store.is_clean
         try:
             outcome = state.lifecycle.restore(token, visit.address, visit.now)
         except StoreUnavailable as fault:
@@ -88,32 +87,36 @@ class Arrivals(Departures):
             return
         if isinstance(outcome, lifecycle.Refused):
             visit.refused = outcome
-            if outcome.found is not None and may_write:
+            if outcome.found is not None and state.store.is_clean:
                 self._write_down_refusal(visit, outcome.found, outcome)
             return
         visit.found = outcome.found
-        if may_write:
-            self._write_down_activity(visit, outcome, token)
-            visit.found.refresh()  # a commit or a rollback has expired what the app holds
+        self._write_down_activity(state, visit, outcome, token)
         visit.session_id, visit.user_id = visit.found.id, visit.found.user_id
 
     # -- What is written down ----------------------------------------------------------------------
 
     def _write_down_activity(
-        self, visit: Visit, restored: lifecycle.Restored, token: Credential
+        self, state: Parts, visit: Visit, restored: lifecycle.Restored, token: Credential
     ) -> None:
         """Note a move, a new secret, activity: what is due. The request goes on in any case."""
-        rules, found = self._state.lifecycle, restored.found
+        rules, found, due = state.lifecycle, restored.found, []
+        if rules.has_moved(found, visit.address):
+            due.append(partial(self._move, visit, found))
+        if rules.is_rotation_due(restored, visit.now):
+            due.append(partial(self._rotate_on_clock, visit, found, token))
+        elif rules.is_settling_due(restored):
+            due.append(partial(rules.settle, found, visit.now))
+        if rules.is_touch_due(found, visit.now):
+            due.append(partial(rules.touch, found, visit.address, visit.now))
+        if not due or not state.store.is_clean:
+            return
         try:
-            if rules.has_moved(found, visit.address):
-                self._move(visit, found)
-            if rules.is_rotation_due(restored, visit.now):
-                self._rotate_on_clock(visit, found, token)
-            else:
-                rules.settle(restored, visit.now)
-            rules.touch(found, visit.address, visit.now)
+            for write in due:
+                write()
         except (StoreUnavailable, NoSuchUser, *STORE_FAULTS) as error:
             _touch_warning.warning("Activity could not be noted: %s", error)
+        found.refresh()  # a commit or a rollback has expired what the app holds
 
     def _move(self, visit: Visit, found: store.Found) -> None:
         rules, old = self._state.lifecycle, found.last_ip_address
