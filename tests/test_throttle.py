@@ -682,6 +682,24 @@ def flaky(monkeypatch: pytest.MonkeyPatch) -> Flaky:
     return flaky
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *("redis://h", "rediss://h", "redis+unix:///run/redis.sock", "redis+sentinel://h:1/name"),
+        *("valkey://h", "valkeys://h", "valkey+unix:///run/v.sock", "valkey+sentinel://h:1/name"),
+    ],
+)
+def test_attempts_are_counted_in_each_kind_of_redis_and_valkey(
+    flaky: Flaky, monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    """With TLS, by a Unix socket, found by sentinels: what is documented is taken."""
+    monkeypatch.setattr(module, "find_spec", lambda name: name)
+
+    _try(Throttle(TEN, uri))
+
+    assert flaky.calls > 0
+
+
 class Monotonic:
     """A monotonic clock that stands still until it is told otherwise."""
 

@@ -1,0 +1,111 @@
+"""Which tests reach a line, and how long each takes: so that only those are run against a change.
+
+A line that is run by importing the module, or at no test in particular, is reached by all tests.
+"""
+
+from __future__ import annotations
+
+import ast
+import time
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+import coverage
+import pytest
+
+#: Seconds that each test takes, by its id.
+Times = dict[str, float]
+
+
+class Reach(NamedTuple):
+    """What one run of a module's tests shows.
+
+    Attributes:
+        times: how long each test took.
+        tests: the ids of the tests that run a line, by its number; all, for an import's lines.
+    """
+
+    times: Times
+    tests: dict[int, list[str]]
+
+    def of(self, source: str, line: int, seconds: float) -> list[str]:
+        """Return tests that run the statement a line stands in, by engine, the quickest first.
+
+        Args:
+            source: the module's text.
+            line: the line's number.
+            seconds: how long they may take together; what is left out can only lower a score.
+        """
+        lines = _statement_around(source, line)
+        found = {test for number in lines for test in self.tests.get(number, ())}
+        quickest = sorted(found, key=lambda test: (*_engine(test), self.times[test], test))
+        until = accumulate(self.times[test] for test in quickest)
+        return [test for test, end in zip(quickest, until, strict=True) if end <= seconds]
+
+
+class Recorder:
+    """Plugin of pytest: notes which test runs which lines of one file.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+        self._coverage = coverage.Coverage(data_file=None, include=[self._path], config_file=False)
+        self._times: Times = {}
+        self._coverage.start()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Note the lines under the test's id, with its fixtures'."""
+        begin = time.perf_counter()
+        self._coverage.switch_context(item.nodeid)
+        result = yield
+        self._coverage.switch_context("")
+        self._times[item.nodeid] = time.perf_counter() - begin
+        return result  # type: ignore[return-value]
+
+    def reach(self) -> Reach:
+        """Return what was noted."""
+        self._coverage.stop()
+        lines = self._coverage.get_data().contexts_by_lineno(self._path)
+        everything = list(self._times)
+        return Reach(
+            self._times, {n: everything if "" in tests else tests for n, tests in lines.items()}
+        )
+
+
+class Only:
+    """Plugin of pytest: lets these tests run, in this order.
+
+    Args:
+        tests: their ids.
+    """
+
+    def __init__(self, tests: Sequence[str]) -> None:
+        self._places = {test: place for place, test in enumerate(tests)}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Take out the others."""
+        kept = [item for item in items if item.nodeid in self._places]
+        items[:] = sorted(kept, key=lambda item: self._places[item.nodeid])
+
+
+def _engine(test: str) -> tuple[bool, bool]:
+    return "postgresql" in test, "mariadb" in test
+
+
+def _statement_around(source: str, line: int) -> range:
+    """Return the lines of the innermost statement; of one with a body, those of its head."""
+    best = range(line, line + 1)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or 0):
+            body = getattr(node, "body", None)
+            end = max(node.lineno + 1, body[0].lineno) if body else (node.end_lineno or 0) + 1
+            if line < end:
+                best = range(node.lineno, end)
+    return best
