@@ -1,9 +1,10 @@
 """Change modules one place at a time: ``python -m tools.mutants tokens redirects [-v]``.
 
-For each change those of the module's tests that reach the changed line (:mod:`.reach`) run, on
-SQLite but for the store's, the quickest first, in a process forked from one that has imported everything but the
-package; the first test that fails ends it. What no test notices is listed with its line, unless
-:mod:`.equivalent` says why none could. Without names: all modules below.
+For each change those of the module's tests run that reach the changed line (:mod:`.reach`), the
+quickest first, on SQLite, the store's own on each engine that answers. They run in a process
+forked from one that has imported everything but the package; the first test that fails ends it.
+What no test notices is listed with its line, unless :mod:`.equivalent` says why none could.
+Without names: all modules below.
 Exit status 1 if less than 90 of 100 are noticed.
 """
 

@@ -32,4 +32,20 @@ EQUIVALENT: dict[str, dict[tuple[str, str], str]] = {
             "b\"=\" -> b'=XX'",
         ): "Of 16 bytes, the last character before the padding is one of A, Q, g and w.",
     },
+    "audit": {
+        (
+            'NOBODYS = Tail(0, "")',
+            "0 -> 1",
+        ): "Events of nobody's account have no number: this one is not read.",
+        (
+            'NOBODYS = Tail(0, "")',
+            "\"\" -> 'XX'",
+        ): "Events of nobody's account are chained to nothing: this MAC is not read.",
+    },
+    "throttle": {
+        (
+            '_OVERLOOKED = frozenset("MCZ")',
+            "\"MCZ\" -> 'MCZXX'",
+        ): "No category of Unicode begins with an X.",
+    },
 }
