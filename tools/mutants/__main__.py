@@ -19,7 +19,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -94,6 +94,10 @@ PATIENCE = 120
 #: How long the tests of one change may take, going by how long they took on the text as it is.
 SECONDS = float(os.environ.get("SECONDS", "20"))
 
+#: How many of the latest noticers are tried first; which they were.
+LIKELY = 12
+_noticers: list[str] = []
+
 #: Pytest's exit statuses that say nothing against a change: all passed, or none was run.
 NO_TESTS = 5
 UNNOTICED = (0, NO_TESTS)
@@ -117,15 +121,24 @@ class _Changed(importlib.abc.MetaPathFinder, importlib.abc.SourceLoader):
         return self.source.encode()
 
 
-def run(module: str, source: str, tests: Sequence[str], record: Path | None = None) -> int:
-    """Run tests against a module with this text, in a child; return pytest's exit status.
+def run(module: str, source: str, tests: Sequence[str]) -> tuple[int, str]:
+    """Run tests, in this order, against a module with this text, until one fails.
 
-    Args:
-        module: its name in the package.
-        source: its text.
-        tests: what is run: ids of tests, in order; or files, if it is recorded.
-        record: where to write, for the text as it is, which test reaches which line.
+    Returns:
+        Pytest's exit status, and the id of the test that failed, if one did.
     """
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    only = Only(tests, lambda test: os.write(writer, f"{test}\n".encode()))
+    status = _fork(module, source, tests, only, lambda: None)
+    os.close(writer)
+    with open(reader, "rb") as told:
+        return status, (told.read() or b"").decode().partition("\n")[0]
+
+
+def _fork(
+    module: str, source: str, tests: Sequence[str], plugin: object, finish: Callable[[], object]
+) -> int:
     child = os.fork()
     if child == 0:
         signal.alarm(PATIENCE)
@@ -135,11 +148,11 @@ def run(module: str, source: str, tests: Sequence[str], record: Path | None = No
         os.dup2(silence, 2)
         import pytest
 
-        plugin = Recorder(_path(module)) if record else Only(tests)
+        if isinstance(plugin, Recorder):
+            plugin.start()
         files = dict.fromkeys(test.partition("::")[0] for test in tests)
         status = int(pytest.main([*OPTIONS, *files], [plugin]))
-        if record and isinstance(plugin, Recorder):
-            record.write_bytes(pickle.dumps(plugin.reach()))
+        finish()
         os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
@@ -150,11 +163,19 @@ def _path(module: str) -> Path:
 
 def _reach(module: str, source: str) -> Reach:
     """Run all of a module's tests on the text as it is, and see which reach which line."""
+    recorder = Recorder(_path(module))
     with tempfile.TemporaryDirectory() as folder:
-        record = Path(folder, "reach")
-        if run(module, source, MODULES[module], record) != 0:
+        file = Path(folder, "reach")
+        status = _fork(
+            module,
+            source,
+            MODULES[module],
+            recorder,
+            lambda: file.write_bytes(pickle.dumps(recorder.reach())),
+        )
+        if status != 0:
             raise SystemExit(f"The tests of {module} fail without any change.")
-        reach: Reach = pickle.loads(record.read_bytes())
+        reach: Reach = pickle.loads(file.read_bytes())
         return reach
 
 
@@ -200,9 +221,16 @@ def _score(module: str, is_wordy: bool) -> float:
 
 
 def _try(module: str, mutant: Mutant, tests: Sequence[str], is_wordy: bool) -> int:
-    status = run(module, mutant.source, tests) if tests else NO_TESTS
+    # What noticed the changes before this one is likely to notice it, too.
+    likely = [test for test in reversed(_noticers) if test in tests]
+    tests = [*dict.fromkeys(likely), *(test for test in tests if test not in likely)]
+    status, noticer = run(module, mutant.source, tests) if tests else (NO_TESTS, "")
+    if noticer:
+        _noticers.append(noticer)
+        del _noticers[:-LIKELY]
     if status in UNNOTICED or is_wordy:
-        word = f"UNNOTICED by {len(tests)} tests" if status in UNNOTICED else "noticed"
+        is_unnoticed = status in UNNOTICED
+        word = f"UNNOTICED by {len(tests)} tests" if is_unnoticed else f"noticed by {noticer}"
         print(
             f"{module}.py:{mutant.line}: {word}: {mutant.change}\n    {mutant.before}", flush=True
         )

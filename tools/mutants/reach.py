@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
@@ -56,6 +56,9 @@ class Recorder:
         self._path = str(path)
         self._coverage = coverage.Coverage(data_file=None, include=[self._path], config_file=False)
         self._times: Times = {}
+
+    def start(self) -> None:
+        """Begin, before the file is imported."""
         self._coverage.start()
 
     @pytest.hookimpl(wrapper=True)
@@ -66,7 +69,7 @@ class Recorder:
         result = yield
         self._coverage.switch_context("")
         self._times[item.nodeid] = time.perf_counter() - begin
-        return result  # type: ignore[return-value]
+        return result
 
     def reach(self) -> Reach:
         """Return what was noted."""
@@ -79,20 +82,27 @@ class Recorder:
 
 
 class Only:
-    """Plugin of pytest: lets these tests run, in this order.
+    """Plugin of pytest: lets these tests run, in this order, and tells which failed.
 
     Args:
         tests: their ids.
+        tell: called with the id of one that failed.
     """
 
-    def __init__(self, tests: Sequence[str]) -> None:
+    def __init__(self, tests: Sequence[str], tell: Callable[[str], object]) -> None:
         self._places = {test: place for place, test in enumerate(tests)}
+        self._tell = tell
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Take out the others."""
         kept = [item for item in items if item.nodeid in self._places]
         items[:] = sorted(kept, key=lambda item: self._places[item.nodeid])
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Tell of a failure."""
+        if report.failed:
+            self._tell(report.nodeid)
 
 
 def _engine(test: str) -> tuple[bool, bool]:
