@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -191,13 +192,17 @@ def main() -> int:
 
 
 def _import_the_rest() -> None:
-    """Import what every child needs, pytest's plugins too; not the package, which is changed."""
+    """Import pytest's plugins; not the package, which is changed."""
     for plugin in entry_points(group="pytest11"):
         plugin.load()
-    for name in ("flask_sqlalchemy", "flask_login", "flask_wtf", "flask_migrate"):
-        importlib.import_module(name)
-    for name in ("hypothesis.stateful", "time_machine", "limits", "user_agents", "ada_url"):
-        importlib.import_module(name)
+
+
+def _import_all(names: Sequence[str]) -> None:
+    """Import what the tests imported, so that no child need do it, but for what is ours."""
+    for name in names:
+        if name.partition(".")[0] not in (PACKAGE, "tests", "example_app"):
+            with suppress(ImportError):
+                importlib.import_module(name)
     gc.freeze()  # what is there already need not be searched for rubbish in each child
 
 
@@ -205,6 +210,7 @@ def _score(module: str, is_wordy: bool) -> float:
     begin = time.monotonic()
     source = _path(module).read_text(encoding="utf-8")
     reach = _reach(module, source)
+    _import_all(reach.modules)
     known = EQUIVALENT.get(module, {})
     mutants = [m for m in mutants_of(source) if (m.before, m.change) not in known]
     with ThreadPoolExecutor(int(os.environ.get("WORKERS", "2"))) as pool:

@@ -47,5 +47,9 @@ EQUIVALENT: dict[str, dict[tuple[str, str], str]] = {
             '_OVERLOOKED = frozenset("MCZ")',
             "\"MCZ\" -> 'MCZXX'",
         ): "No category of Unicode begins with an X.",
+        (
+            "self._longest = 0",
+            "0 -> 1",
+        ): "No window is shorter than a second, and each count takes the longest into account.",
     },
 }

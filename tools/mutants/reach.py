@@ -6,6 +6,7 @@ A line that is run by importing the module, or at no test in particular, is reac
 from __future__ import annotations
 
 import ast
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
@@ -25,10 +26,12 @@ class Reach(NamedTuple):
     Attributes:
         times: how long each test took.
         tests: the ids of the tests that run a line, by its number; all, for an import's lines.
+        modules: what was imported.
     """
 
     times: Times
     tests: dict[int, list[str]]
+    modules: list[str]
 
     def of(self, source: str, line: int, seconds: float) -> list[str]:
         """Return tests that run the statement a line stands in, by engine, the quickest first.
@@ -76,9 +79,8 @@ class Recorder:
         self._coverage.stop()
         lines = self._coverage.get_data().contexts_by_lineno(self._path)
         everything = list(self._times)
-        return Reach(
-            self._times, {n: everything if "" in tests else tests for n, tests in lines.items()}
-        )
+        tests = {n: everything if "" in found else found for n, found in lines.items()}
+        return Reach(self._times, tests, list(sys.modules))
 
 
 class Only:
