@@ -550,6 +550,39 @@ def test_made_up_names_do_not_fill_the_memory(make: Make, clock: time_machine.Tr
     assert _try(throttle, "ada", None) is not None
 
 
+def test_memory_is_looked_through_when_the_names_have_doubled(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many names are made up, a count stays cheap (ASVS V15.4)."""
+    throttle = make(TEN, "memory://")
+    few, sweep = module._Here._FEW, throttle._here._sweep
+    swept: list[int] = []
+
+    def counted(now: float) -> None:
+        swept.append(len(throttle._here._times))
+        sweep(now)
+
+    monkeypatch.setattr(throttle._here, "_sweep", counted)
+    for number in range(4 * few):
+        _try(throttle, f"user-{number}", None)
+
+    assert swept == [few, 2 * few, 4 * few]
+
+
+def test_what_still_counts_is_kept_to_the_very_moment(
+    make: Make, monkeypatch: pytest.MonkeyPatch, clock: time_machine.Traveller
+) -> None:
+    """Looking through the memory shortens nobody's wait (ASVS V6.3.1)."""
+    monkeypatch.setattr(module._Here, "_FEW", 1)
+    throttle = make("1 per minute", "memory://")
+    _try(throttle, "ada", None)
+    clock.shift(60)
+
+    _try(throttle, "grace", None)
+
+    assert _try(throttle, "ada", None) == 1
+
+
 def test_a_count_stays_small(make: Make, clock: time_machine.Traveller) -> None:
     """No more times are kept than the limit needs."""
     throttle = make("2 per second", "memory://")
