@@ -51,5 +51,9 @@ EQUIVALENT: dict[str, dict[tuple[str, str], str]] = {
             "self._longest = 0",
             "0 -> 1",
         ): "No window is shorter than a second, and each count takes the longest into account.",
+        (
+            "items = ()",
+            "() -> None",
+        ): "Either is no limit, and refused.",
     },
 }
