@@ -43,6 +43,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "tests/test_audit.py",
         "tests/test_accounts.py",
         "tests/flows/test_two_devices.py",
+        "tests/flows/test_tokens.py",
     ),
     "audit": (
         "tests/test_audit.py",

@@ -16,6 +16,10 @@ EQUIVALENT: dict[str, dict[tuple[str, str], str]] = {
     },
     "transport": {
         (
+            'scheme = request.headers.get("Authorization", "").partition(" ")[0]',
+            "\"\" -> 'XX'",
+        ): "Neither is the scheme of bearer tokens.",
+        (
             "if self._signatures is None or keys != self._keys:",
             "self._signatures is None -> self._signatures is not None",
         ): "The signatures are made anew for each request: the same ones, only slower.",
