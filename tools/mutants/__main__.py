@@ -19,7 +19,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.metadata import entry_points
@@ -123,7 +123,7 @@ class _Changed(importlib.abc.MetaPathFinder, importlib.abc.SourceLoader):
         return self.source.encode()
 
 
-def run(module: str, source: str, tests: Sequence[str]) -> tuple[int, str]:
+def run(module: str, source: str, tests: Sequence[str], known: Container[str]) -> tuple[int, str]:
     """Run tests, in this order, against a module with this text, until one fails.
 
     Returns:
@@ -131,7 +131,7 @@ def run(module: str, source: str, tests: Sequence[str]) -> tuple[int, str]:
     """
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
-    only = Only(tests, lambda test: os.write(writer, f"{test}\n".encode()))
+    only = Only(tests, known, lambda test: os.write(writer, f"{test}\n".encode()))
     status = _fork(module, source, tests, only, lambda: None)
     os.close(writer)
     with open(reader, "rb") as told:
@@ -215,8 +215,7 @@ def _score(module: str, is_wordy: bool) -> float:
     known = EQUIVALENT.get(module, {})
     mutants = [m for m in mutants_of(source) if (m.before, m.change) not in known]
     with ThreadPoolExecutor(int(os.environ.get("WORKERS", "2"))) as pool:
-        tests = [reach.of(source, m.line, SECONDS) for m in mutants]
-        statuses = list(pool.map(lambda m, t: _try(module, m, t, is_wordy), mutants, tests))
+        statuses = list(pool.map(lambda m: _try(module, source, reach, m, is_wordy), mutants))
     noticed = sum(status not in UNNOTICED for status in statuses)
     score = 100 * noticed / len(mutants)
     print(
@@ -227,11 +226,14 @@ def _score(module: str, is_wordy: bool) -> float:
     return score
 
 
-def _try(module: str, mutant: Mutant, tests: Sequence[str], is_wordy: bool) -> int:
+def _try(module: str, source: str, reach: Reach, mutant: Mutant, is_wordy: bool) -> int:
+    tests = reach.of(source, mutant.line, SECONDS)
     # What noticed the changes before this one is likely to notice it, too.
     likely = [test for test in reversed(_noticers) if test in tests]
     tests = [*dict.fromkeys(likely), *(test for test in tests if test not in likely)]
-    status, noticer = run(module, mutant.source, tests) if tests else (NO_TESTS, "")
+    status, noticer = NO_TESTS, ""
+    if tests:
+        status, noticer = run(module, mutant.source, tests, reach.times.keys())
     if noticer:
         _noticers.append(noticer)
         del _noticers[:-LIKELY]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
@@ -88,18 +88,23 @@ class Only:
 
     Args:
         tests: their ids.
+        known: the ids of all; one that is not among them came to be by the change, and runs.
         tell: called with the id of one that failed.
     """
 
-    def __init__(self, tests: Sequence[str], tell: Callable[[str], object]) -> None:
+    def __init__(
+        self, tests: Sequence[str], known: Container[str], tell: Callable[[str], object]
+    ) -> None:
         self._places = {test: place for place, test in enumerate(tests)}
+        self._known = known
         self._tell = tell
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Take out the others."""
-        kept = [item for item in items if item.nodeid in self._places]
-        items[:] = sorted(kept, key=lambda item: self._places[item.nodeid])
+        places = self._places
+        kept = [i for i in items if i.nodeid in places or i.nodeid not in self._known]
+        items[:] = sorted(kept, key=lambda item: places.get(item.nodeid, len(places)))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Tell of a failure."""
