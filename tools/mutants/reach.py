@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import sys
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
@@ -41,11 +41,21 @@ class Reach(NamedTuple):
             line: the line's number.
             seconds: how long they may take together; what is left out can only lower a score.
         """
-        lines = _statement_around(source, line)
-        found = {test for number in lines for test in self.tests.get(number, ())}
-        quickest = sorted(found, key=lambda test: (*_engine(test), self.times[test], test))
+        found = self._reaching(_statement_around(source, line))
+        users: set[str] = set()
+        if len(found) == len(self.times):  # by an import: those first that use what it names
+            inner = [
+                n for n in _lines_that_use(source, line) if len(self.tests.get(n, ())) < len(found)
+            ]
+            users = self._reaching(inner)
+        quickest = sorted(
+            found, key=lambda test: (*_engine(test), test not in users, self.times[test], test)
+        )
         until = accumulate(self.times[test] for test in quickest)
         return [test for test, end in zip(quickest, until, strict=True) if end <= seconds]
+
+    def _reaching(self, lines: Iterable[int]) -> set[str]:
+        return {test for number in lines for test in self.tests.get(number, ())}
 
 
 class Recorder:
@@ -114,6 +124,17 @@ class Only:
 
 def _engine(test: str) -> tuple[bool, bool]:
     return "postgresql" in test, "mariadb" in test
+
+
+def _lines_that_use(source: str, line: int) -> set[int]:
+    """Return the lines that use a name which the statement at a line gives."""
+    tree = ast.parse(source)
+    given: set[str] = set()
+    for node in tree.body:
+        if node.lineno <= line <= (node.end_lineno or 0):
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            given = {t.id for t in targets if isinstance(t, ast.Name)} | {getattr(node, "name", "")}
+    return {n.lineno for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id in given}
 
 
 def _statement_around(source: str, line: int) -> range:
