@@ -54,6 +54,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     ),
     "throttle": ("tests/test_throttle.py", "tests/test_accounts.py"),
     "lifecycle": (
+        "tests/test_lifecycle.py",
         "tests/flows/test_two_devices.py",
         "tests/flows/test_rotation.py",
         "tests/flows/test_networks.py",

@@ -1,0 +1,174 @@
+"""The rules of a session's life, without a request: what a sign-in makes, ends and locks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from flask_device_sessions import DeviceSessions, SessionLimitReached
+from flask_device_sessions.audit import Entry
+from flask_device_sessions.clients import Client
+from flask_device_sessions.lifecycle import Grant, Lifecycle, Started
+from flask_device_sessions.testing import FIREFOX
+from tests.support import User, statements
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=timezone.utc)
+HOUR = timedelta(hours=1)
+LAPTOP, PHONE, TABLET = (Client.seen("192.0.2.1", FIREFOX, letter * 64) for letter in "abc")
+
+
+@pytest.fixture
+def rules(extension: DeviceSessions, context: None) -> Lifecycle:
+    """The rules of the app."""
+    return extension._state.lifecycle
+
+
+@pytest.fixture
+def limit(rules: Lifecycle, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Change settings of the rules."""
+    return lambda **values: monkeypatch.setattr(
+        rules, "_settings", replace(rules._settings, **values)
+    )
+
+
+def _start(rules: Lifecycle, user: User, client: Client, now: datetime, **values: Any) -> Started:
+    facts = {"remembered": False, "method": "password", "authenticated_at": now} | values
+    return rules.start(user, client, now, **facts)
+
+
+# -- What a sign-in makes --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_a_session_keeps_how_its_person_signed_in(
+    rules: Lifecycle, ada: User, remembered: bool
+) -> None:
+    """The method, when it was, and whether the browser may remember it."""
+    then = NOW - HOUR
+
+    session = _start(
+        rules, ada, LAPTOP, NOW, remembered=remembered, method="otp", authenticated_at=then
+    ).session
+
+    assert session.remembered is remembered
+    assert (session.auth_method, session.authenticated_at) == ("otp", then)
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "longest", "span"),
+    [
+        (2 * HOUR, None, 2 * HOUR),
+        (2 * HOUR, HOUR, HOUR),
+        (HOUR, 2 * HOUR, HOUR),
+        (None, HOUR, HOUR),
+        (None, None, None),
+    ],
+)
+def test_a_session_ends_at_the_earlier_of_two_limits(
+    rules: Lifecycle,
+    ada: User,
+    limit: Callable[..., None],
+    lifetime: timedelta | None,
+    longest: timedelta | None,
+    span: timedelta | None,
+) -> None:
+    """LIFETIME's and the caller's own; without either it lasts (ASVS V7.3.2)."""
+    limit(lifetime=lifetime)
+
+    session = _start(rules, ada, LAPTOP, NOW, longest=longest).session
+
+    assert session.expires_at == (None if span is None else NOW + span)
+
+
+def test_a_programs_session_was_proved_by_the_password(rules: Lifecycle, ada: User) -> None:
+    """It is called what the program said, and fresh."""
+    started = rules.start_program(ada, "backup", LAPTOP, NOW)
+
+    session = started.session
+    assert (session.kind, session.name) == ("token", "backup")
+    assert (session.auth_method, session.authenticated_at) == ("password", NOW)
+
+
+def test_only_another_device_is_news(rules: Lifecycle, ada: User) -> None:
+    """The first device is one's own, and the same browser is no new one (ASVS V6.3.5)."""
+    first, again = (_start(rules, ada, LAPTOP, NOW + n * HOUR) for n in range(2))
+    other = _start(rules, ada, PHONE, NOW + 2 * HOUR)
+
+    assert (first.is_new_device, first.is_first_device, first.is_news) == (True, True, False)
+    assert (again.is_new_device, again.is_first_device, again.is_news) == (False, False, False)
+    assert (other.is_new_device, other.is_first_device, other.is_news) == (True, False, True)
+
+
+# -- What a sign-in ends ---------------------------------------------------------------------------
+
+
+def test_a_browser_has_one_session_of_a_person(rules: Lifecycle, ada: User) -> None:
+    """The one before is replaced, and its row says so."""
+    first = _start(rules, ada, LAPTOP, NOW)
+
+    second = _start(rules, ada, LAPTOP, NOW + HOUR)
+
+    assert second.ended == {first.session: "replaced"}
+    assert first.session.end_reason == "replaced"
+
+
+def test_at_the_limit_the_least_recently_active_gives_way(
+    rules: Lifecycle, ada: User, limit: Callable[..., None]
+) -> None:
+    """As many as MAX_PER_USER stay, the new one among them (ASVS V7.1.2)."""
+    limit(max_per_user=2)
+
+    one, two, three = (
+        _start(rules, ada, client, NOW + n * HOUR)
+        for n, client in enumerate((LAPTOP, PHONE, TABLET))
+    )
+
+    assert one.ended == two.ended == {}
+    assert three.ended == {one.session: "evicted"}
+
+
+def test_at_the_limit_a_sign_in_can_be_refused(
+    rules: Lifecycle, ada: User, limit: Callable[..., None]
+) -> None:
+    """With LIMIT_POLICY "refuse" those who are in stay in, the latest first (ASVS V7.1.2)."""
+    limit(max_per_user=2, limit_policy="refuse")
+    one, two = (_start(rules, ada, c, NOW + n * HOUR) for n, c in enumerate((LAPTOP, PHONE)))
+
+    with pytest.raises(SessionLimitReached) as refused:
+        _start(rules, ada, TABLET, NOW + 2 * HOUR)
+
+    assert refused.value.sessions == [two.session, one.session]
+
+
+# -- What is locked --------------------------------------------------------------------------------
+
+
+Verb = Callable[[Lifecycle, User], object]
+
+VERBS: dict[str, Verb] = {
+    "start": lambda rules, user: _start(rules, user, LAPTOP, NOW),
+    "start_program": lambda rules, user: rules.start_program(user, "backup", LAPTOP, NOW),
+    "issue_token": lambda rules, user: rules.issue_token(
+        user.id, Grant("script", (), HOUR, NOW), LAPTOP, NOW
+    ),
+    "end": lambda rules, user: rules.end(user.id, "logout", LAPTOP, NOW),
+    "note": lambda rules, user: rules.note(user.id, Entry("login_failed"), LAPTOP, NOW),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS.keys())
+def test_each_change_waits_for_those_before_it(
+    app: Flask, rules: Lifecycle, ada: User, verb: Verb
+) -> None:
+    """The person's lock is the first statement, before anything is read (ASVS V15.4)."""
+    assert ada.id
+
+    with statements(app) as seen:
+        verb(rules, ada)
+
+    assert seen[0].startswith("UPDATE") or seen[0].endswith("FOR UPDATE")
