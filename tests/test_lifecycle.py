@@ -15,7 +15,7 @@ from flask_device_sessions.audit import Entry
 from flask_device_sessions.clients import Client
 from flask_device_sessions.lifecycle import Grant, Lifecycle, Started
 from flask_device_sessions.testing import FIREFOX
-from tests.support import User, statements
+from tests.support import User, db, statements
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=timezone.utc)
 HOUR = timedelta(hours=1)
@@ -143,6 +143,38 @@ def test_at_the_limit_a_sign_in_can_be_refused(
         _start(rules, ada, TABLET, NOW + 2 * HOUR)
 
     assert refused.value.sessions == [two.session, one.session]
+
+
+# -- What is good ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("after", "reason"), [(HOUR - timedelta(microseconds=1), None), (HOUR, "expired")]
+)
+def test_a_session_is_good_until_the_moment_of_its_end(
+    rules: Lifecycle, ada: User, limit: Callable[..., None], after: timedelta, reason: str | None
+) -> None:
+    """Not at that moment any more (ASVS V7.3.2)."""
+    limit(lifetime=HOUR)
+    started = _start(rules, ada, LAPTOP, NOW)
+
+    answer = rules.restore(started.token, LAPTOP, NOW + after)
+
+    assert getattr(answer, "reason", None) == reason
+
+
+@pytest.mark.parametrize(("is_enabled", "reason"), [(True, None), (False, "user_disabled")])
+def test_a_session_is_good_while_its_person_may_be_signed_in(
+    rules: Lifecycle, ada: User, is_enabled: bool, reason: str | None
+) -> None:
+    """Whom the app disables is out with the next request (ASVS V7.4.2)."""
+    started = _start(rules, ada, LAPTOP, NOW)
+    ada.is_enabled = is_enabled
+    db.session.commit()
+
+    answer = rules.restore(started.token, LAPTOP, NOW)
+
+    assert getattr(answer, "reason", None) == reason
 
 
 # -- What is locked --------------------------------------------------------------------------------
