@@ -106,8 +106,7 @@ class Signatures:
 
     def _make_signer(self, purpose: Purpose) -> Signer:
         """Derive the purpose's keys once: a third of the cost of every check is in that."""
-        salt = _salt(purpose)
-        return Signer(self.derive(purpose)[::-1], salt=salt, **_signer_options("none"))
+        return Signer(self.derive(purpose)[::-1], **_signer_options("none"))
 
 
 def _salt(purpose: Purpose) -> str:

@@ -37,7 +37,11 @@ def limit(rules: Lifecycle, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
 
 
 def _start(rules: Lifecycle, user: User, client: Client, now: datetime, **values: Any) -> Started:
-    facts = {"remembered": False, "method": "password", "authenticated_at": now} | values
+    facts: dict[str, Any] = {
+        "remembered": False,
+        "method": "password",
+        "authenticated_at": now,
+    } | values
     return rules.start(user, client, now, **facts)
 
 
