@@ -181,6 +181,40 @@ def test_a_session_is_good_while_its_person_may_be_signed_in(
     assert getattr(answer, "reason", None) == reason
 
 
+# -- What is written down --------------------------------------------------------------------------
+
+Step = Callable[[Lifecycle, Any], object]
+
+
+@pytest.mark.parametrize(
+    ("step", "action", "at"),
+    [
+        (lambda rules, s: rules.rotate(s, LAPTOP, NOW + HOUR), "session_rotated", NOW),
+        (
+            lambda rules, s: rules.rotate(s, LAPTOP, NOW + HOUR, confirmed=True),
+            "session_confirmed",
+            NOW + HOUR,
+        ),
+        (
+            lambda rules, s: rules.confirm_token(s, LAPTOP, NOW + HOUR),
+            "session_confirmed",
+            NOW + HOUR,
+        ),
+    ],
+    ids=["rotate", "confirm", "confirm a token"],
+)
+def test_a_new_secret_and_a_proof_are_told_apart(
+    extension: DeviceSessions, rules: Lifecycle, ada: User, step: Step, action: str, at: datetime
+) -> None:
+    """Only a proof makes the session fresh, and the trail says which it was (ASVS V16.3)."""
+    session = _start(rules, ada, LAPTOP, NOW).session
+
+    step(rules, session)
+
+    assert extension.events_of(ada)[0].action == action
+    assert session.authenticated_at == at
+
+
 # -- What is locked --------------------------------------------------------------------------------
 
 
