@@ -91,7 +91,7 @@ class Restored:
     """
 
     found: Found
-    is_previous: bool = False
+    is_previous: bool
 
 
 @dataclass(frozen=True)

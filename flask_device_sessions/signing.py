@@ -104,25 +104,23 @@ class Signatures:
         """Return the keys for one purpose, from the newest secret key to the oldest."""
         salt = _salt(purpose)
         return [
-            Signer(key, salt=salt, **_signer_options("hmac")).derive_key()
-            for key in reversed(self._keys)
+            Signer(key, salt=salt, **_signer_options()).derive_key() for key in reversed(self._keys)
         ]
 
     def _serializer(self, purpose: Purpose) -> URLSafeTimedSerializer:
         return URLSafeTimedSerializer(
-            self._keys, salt=_salt(purpose), signer_kwargs=_signer_options("hmac")
+            self._keys, salt=_salt(purpose), signer_kwargs=_signer_options()
         )
 
     def _make_signer(self, purpose: Purpose) -> Signer:
         """Derive the purpose's keys once: a third of the cost of every check is in that."""
-        salt = _salt(purpose)
         keys = self.derive(purpose)[::-1]
-        return Signer(keys, salt=salt, key_derivation="none", algorithm=_HmacSha256())
+        return Signer(keys, key_derivation="none", algorithm=_HmacSha256())
 
 
 def _salt(purpose: Purpose) -> str:
     return f"flask-device-sessions.{purpose.value}"
 
 
-def _signer_options(key_derivation: str) -> dict[str, Any]:
-    return {"key_derivation": key_derivation, "digest_method": hashlib.sha256}
+def _signer_options() -> dict[str, Any]:
+    return {"key_derivation": "hmac", "digest_method": hashlib.sha256}

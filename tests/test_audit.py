@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_device_sessions import DeviceSessions
-from flask_device_sessions.audit import ACTIONS, ALARMING
+from flask_device_sessions.audit import ACTIONS, ALARMING, Tail
 from flask_device_sessions.logs import Throttled
 from flask_device_sessions.testing import Browser
 from tests.support import (
@@ -220,6 +220,40 @@ def test_the_docs_list_every_action() -> None:
     page = (Path(__file__).parents[1] / "docs" / "concepts.md").read_text(encoding="utf-8")
 
     assert set(re.findall(r"`([a-z]+_[a-z_]+)`", page)) >= set(ACTIONS)
+
+
+@pytest.mark.parametrize(
+    ("actions", "count"),
+    [
+        ((), 0),
+        (("login_failed", "login_throttled", "login_failed"), 2),
+        (("login_failed", "session_ended", "session_started", "login_failed"), 1),
+        (("session_started", "login_failed"), 0),
+    ],
+)
+def test_refused_passwords_are_counted_up_to_the_last_sign_in(
+    actions: tuple[str, ...], count: int
+) -> None:
+    """Newest first: what was before somebody got in does not count (ASVS V6.3.5)."""
+    tail = Tail(len(actions), "mac", actions)
+
+    assert tail.failures == count
+
+
+@pytest.mark.parametrize(
+    ("sequence", "actions", "is_so"),
+    [
+        (0, (), True),
+        (2, ("login_failed", "login_throttled"), True),
+        (2, ("login_failed", "session_started"), False),
+        (3, ("login_failed", "login_failed"), False),
+    ],
+)
+def test_strangers_at_the_door_are_told_from_a_person_who_was_in(
+    sequence: int, actions: tuple[str, ...], is_so: bool
+) -> None:
+    """Only refusals ever, each of them seen, mean that a sign-in is the first."""
+    assert Tail(sequence, "mac", actions).has_only_failures is is_so
 
 
 # -- The log ---------------------------------------------------------------------------------------

@@ -105,11 +105,13 @@ def test_a_value_too_long_is_not_looked_at() -> None:
 def test_facts_too_long_are_not_looked_at() -> None:
     """The same holds for facts."""
     noise = "".join(hashlib.sha512(bytes([n])).hexdigest() for n in range(60))
-    dumped = signatures.dump(Purpose.LIMIT, {"noise": noise})
+    dumps = [signatures.dump(Purpose.LIMIT, {"noise": noise[:n]}) for n in range(5000, 6000)]
+    longest = next(text for text in dumps if len(text) == 4096)
+    too_long = next(text for text in dumps if len(text) > 4096)
 
-    assert len(dumped) > 4096
+    assert signatures.load(Purpose.LIMIT, longest, max_age=60)
     with pytest.raises(BadToken, match="not a signed value of ours"):
-        signatures.load(Purpose.LIMIT, dumped, max_age=60)
+        signatures.load(Purpose.LIMIT, too_long, max_age=60)
 
 
 @pytest.mark.parametrize("years", [-10, 10])
@@ -128,16 +130,26 @@ def test_a_text_is_always_signed_the_same_way() -> None:
     assert len({worker.sign(Purpose.SESSION, "text") for worker in workers}) == 1
 
 
-def test_a_signature_is_what_itsdangerous_writes() -> None:
-    """Deriving the key once changes no signature: HMAC-SHA-256 under a salt of the purpose."""
-    plain = Signer(
-        KEY,
-        salt="flask-device-sessions.session-cookie",
-        key_derivation="hmac",
-        digest_method=hashlib.sha256,
-    )
+SALTS = {
+    Purpose.SESSION: "flask-device-sessions.session-cookie",
+    Purpose.BROWSER: "flask-device-sessions.browser-cookie",
+    Purpose.LIMIT: "flask-device-sessions.limit-ticket",
+    Purpose.ACTION: "flask-device-sessions.pending-action",
+    Purpose.AUDIT: "flask-device-sessions.audit-chain",
+    Purpose.ADDRESS: "flask-device-sessions.address-hash",
+    Purpose.THROTTLE: "flask-device-sessions.login-throttle",
+    Purpose.NOT_ME: "flask-device-sessions.not-me-link",
+}
 
-    assert signatures.sign(Purpose.SESSION, "text") == plain.sign("text").decode()
+
+@pytest.mark.parametrize("purpose", Purpose)
+def test_a_signature_is_what_itsdangerous_writes(purpose: Purpose) -> None:
+    """HMAC-SHA-256 under a salt that no release changes: cookies, links and chains stay good."""
+    options: dict[str, Any] = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
+    plain = Signer(KEY, salt=SALTS[purpose], **options)
+
+    assert signatures.sign(purpose, "text") == plain.sign("text").decode()
+    assert signatures.derive(purpose) == [plain.derive_key()]
 
 
 def test_the_signature_is_256_bits_long() -> None:
@@ -215,6 +227,21 @@ def test_facts_last_max_age_to_the_second(seconds: int, is_good: bool) -> None:
     with time_machine.travel(NOON, tick=False) as clock:
         dumped = signatures.dump(Purpose.LIMIT, {"user": 1})
         clock.shift(seconds)
+
+        if is_good:
+            assert signatures.load(Purpose.LIMIT, dumped, max_age=600) == {"user": 1}
+        else:
+            with pytest.raises(BadToken, match="forged or too old"):
+                signatures.load(Purpose.LIMIT, dumped, max_age=600)
+
+
+@pytest.mark.parametrize(("ahead", "is_good"), [(300, True), (301, False)])
+def test_a_clock_may_be_five_minutes_ahead(ahead: int, is_good: bool) -> None:
+    """Facts of another worker's near future are good, those of a far one are not."""
+    with time_machine.travel(NOON, tick=False) as clock:
+        clock.shift(ahead)
+        dumped = signatures.dump(Purpose.LIMIT, {"user": 1})
+        clock.shift(-ahead)
 
         if is_good:
             assert signatures.load(Purpose.LIMIT, dumped, max_age=600) == {"user": 1}

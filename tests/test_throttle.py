@@ -515,15 +515,17 @@ def test_a_megabyte_of_name_is_cut() -> None:
 
 def test_no_name_stands_in_the_storage(make: Make, shared_uri: str) -> None:
     """Accounts, networks and devices are hashed under a key in whatever keeps the counts."""
-    throttle = make("1 per second", shared_uri)
+    throttle = make("1 per 5 seconds", shared_uri)
     name, net, browser = (f"canary{uuid4().hex}" for _ in range(3))
     for _ in range(2):
         throttle.admit(name, net, browser, Knows(True))
 
     with redis.Redis.from_url(shared_uri, decode_responses=True) as client:
-        keys = [*throttle._here._times, *client.scan_iter("*device-sessions*")]
-    assert len(throttle._here._times) == 3
-    assert not any(value in key for value in (name, net, browser) for key in keys)
+        shared = list(client.scan_iter("*/device-sessions/*"))
+    here = list(throttle._here._times)
+    assert len(here) == 3
+    assert all(any(key in kept for kept in shared) for key in here)
+    assert not any(value in key for value in (name, net, browser) for key in here + shared)
 
 
 def test_the_hash_needs_the_key(make: Make) -> None:
@@ -546,6 +548,39 @@ def test_made_up_names_do_not_fill_the_memory(make: Make, clock: time_machine.Tr
 
     assert len(throttle._here._times) <= 4001
     assert _try(throttle, "ada", None) is not None
+
+
+def test_memory_is_looked_through_when_the_names_have_doubled(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many names are made up, a count stays cheap (ASVS V15.4)."""
+    throttle = make(TEN, "memory://")
+    few, sweep = module._Here._FEW, throttle._here._sweep
+    swept: list[int] = []
+
+    def counted(now: float) -> None:
+        swept.append(len(throttle._here._times))
+        sweep(now)
+
+    monkeypatch.setattr(throttle._here, "_sweep", counted)
+    for number in range(4 * few):
+        _try(throttle, f"user-{number}", None)
+
+    assert swept == [few, 2 * few, 4 * few]
+
+
+def test_what_still_counts_is_kept_to_the_very_moment(
+    make: Make, monkeypatch: pytest.MonkeyPatch, clock: time_machine.Traveller
+) -> None:
+    """Looking through the memory shortens nobody's wait (ASVS V6.3.1)."""
+    monkeypatch.setattr(module._Here, "_FEW", 1)
+    throttle = make("1 per minute", "memory://")
+    _try(throttle, "ada", None)
+    clock.shift(60)
+
+    _try(throttle, "grace", None)
+
+    assert _try(throttle, "ada", None) == 1
 
 
 def test_a_count_stays_small(make: Make, clock: time_machine.Traveller) -> None:
@@ -682,6 +717,24 @@ def flaky(monkeypatch: pytest.MonkeyPatch) -> Flaky:
     return flaky
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *("redis://h", "rediss://h", "redis+unix:///run/redis.sock", "redis+sentinel://h:1/name"),
+        *("valkey://h", "valkeys://h", "valkey+unix:///run/v.sock", "valkey+sentinel://h:1/name"),
+    ],
+)
+def test_attempts_are_counted_in_each_kind_of_redis_and_valkey(
+    flaky: Flaky, monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    """With TLS, by a Unix socket, found by sentinels: what is documented is taken."""
+    monkeypatch.setattr(module, "find_spec", lambda name: name)
+
+    _try(Throttle(TEN, uri))
+
+    assert flaky.calls > 0
+
+
 class Monotonic:
     """A monotonic clock that stands still until it is told otherwise."""
 
@@ -784,8 +837,8 @@ def test_an_outage_is_reported_once_a_minute(
         _try(throttle)
         monotonic.now += PAUSE
     flaky.is_down = False
-    _try(throttle)
-    _try(throttle)
+    for _ in range(3):
+        _try(throttle)
 
     assert reports == [1000, 1060]
     assert [record.getMessage() for record in caplog.records] == [

@@ -16,6 +16,10 @@ EQUIVALENT: dict[str, dict[tuple[str, str], str]] = {
     },
     "transport": {
         (
+            'scheme: str = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")[0]',
+            "\"\" -> 'XX'",
+        ): "Neither is the scheme of bearer tokens.",
+        (
             "if self._signatures is None or keys != self._keys:",
             "self._signatures is None -> self._signatures is not None",
         ): "The signatures are made anew for each request: the same ones, only slower.",
@@ -31,5 +35,29 @@ EQUIVALENT: dict[str, dict[tuple[str, str], str]] = {
             'name = urlsafe_b64encode(outgoing.browser_id).rstrip(b"=").decode("ascii")',
             "b\"=\" -> b'=XX'",
         ): "Of 16 bytes, the last character before the padding is one of A, Q, g and w.",
+    },
+    "audit": {
+        (
+            'NOBODYS = Tail(0, "")',
+            "0 -> 1",
+        ): "Events of nobody's account have no number: this one is not read.",
+        (
+            'NOBODYS = Tail(0, "")',
+            "\"\" -> 'XX'",
+        ): "Events of nobody's account are chained to nothing: this MAC is not read.",
+    },
+    "throttle": {
+        (
+            '_OVERLOOKED = frozenset("MCZ")',
+            "\"MCZ\" -> 'MCZXX'",
+        ): "No category of Unicode begins with an X.",
+        (
+            "self._longest = 0",
+            "0 -> 1",
+        ): "No window is shorter than a second, and each count takes the longest into account.",
+        (
+            "items = ()",
+            "() -> None",
+        ): "Either is no limit, and refused.",
     },
 }

@@ -201,8 +201,8 @@ BUGS = (
         "timed-cookie",
         "The cookie's signature carries the time, so that skewed clocks sign people out.",
         "signing.py",
-        "return Signer(keys, salt",
-        'return __import__("itsdangerous").TimestampSigner(keys, salt',
+        "return Signer(keys, key",
+        'return __import__("itsdangerous").TimestampSigner(keys, key',
         ("tests/test_signing.py", "tests/test_transport.py"),
     ),
     Bug(
