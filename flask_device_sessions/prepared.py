@@ -99,7 +99,11 @@ class Lookup:
                 would; one that was lost takes the idle ones of its pool along.
         """
         plan = self._plans.get(engine) or self._make_plan(engine)
-        connection = engine.raw_connection()
+        driver_error = engine.dialect.loaded_dbapi.Error
+        try:
+            connection = engine.raw_connection()
+        except driver_error as error:
+            raise self._explain(engine, None, plan, error) from error
         driver: Any = connection.dbapi_connection
         is_alone = plan.needs_autocommit and not driver.autocommit
         try:
@@ -113,7 +117,7 @@ class Lookup:
             cursor.close()
             if is_alone:
                 driver.autocommit = False
-        except engine.dialect.loaded_dbapi.Error as error:
+        except driver_error as error:
             raise self._explain(engine, connection, plan, error) from error
         connection.close()
         return None if row is None else Row(row, plan.processors)
@@ -137,14 +141,20 @@ class Lookup:
         ]
 
     def _explain(
-        self, engine: sa.Engine, connection: sa.PoolProxiedConnection, plan: _Plan, error: Any
+        self,
+        engine: sa.Engine,
+        connection: sa.PoolProxiedConnection | None,
+        plan: _Plan,
+        error: Any,
     ) -> Exception:
         """Give the connection up, whatever state it is in; return SQLAlchemy's error."""
-        is_lost = self._is_lost(engine.dialect, error, connection.dbapi_connection)
-        if is_lost or plan.needs_autocommit:
-            connection.invalidate(error)
-        else:
-            connection.close()
+        driver = connection and connection.dbapi_connection
+        is_lost = self._is_lost(engine.dialect, error, driver)
+        if connection is not None:
+            if is_lost or plan.needs_autocommit:
+                connection.invalidate(error)
+            else:
+                connection.close()
         if is_lost:
             engine.dispose()
         explained: Exception = sa.exc.DBAPIError.instance(

@@ -109,6 +109,13 @@ class Server(ABC):
     def freeze(self) -> None:
         """Stop it in its tracks: connections stay open, and nothing answers."""
         self._signal(signal.SIGSTOP)
+        wait_until(self._stands_still, f"{self.program} stands still")
+
+    def _stands_still(self) -> bool:
+        """Whether all threads of its processes have stopped: a signal takes a while."""
+        assert self._process is not None
+        pids = (self._process.pid, *_children_of(self._process.pid))
+        return all(_state_of(task) == "T" for pid in pids for task in _tasks_of(pid))
 
     def thaw(self) -> None:
         """Let it go on."""
@@ -387,3 +394,12 @@ def _children_of(pid: int) -> list[int]:
         return [int(child) for child in task.read_text("ascii").split()]
     except FileNotFoundError:
         return []
+
+
+def _tasks_of(pid: int) -> list[Path]:
+    return list(Path(f"/proc/{pid}/task").iterdir())
+
+
+def _state_of(task: Path) -> str:
+    """Return the letter for what a thread does; ``T`` is stopped (proc(5))."""
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
