@@ -529,7 +529,8 @@ class Store:
         why = distinct.pop() if len(distinct) == 1 else sa.case(by_id, value=table.c.id)
         ended: Any = self.execute(
             sa.update(table)
-            .where(table.c.id.in_(by_id), table.c.ended_at.is_(None))
+            # An expression, for SQLite would walk the index of `ended_at` through all live rows.
+            .where(table.c.id.in_(by_id), sa.func.coalesce(table.c.ended_at, None).is_(None))
             .values(ended_at=now, end_reason=why)
         )
         for session, reason in reasons.items():

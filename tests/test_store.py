@@ -446,6 +446,22 @@ def test_a_person_who_is_not_flushed_yet_can_sign_in(
     assert session.user_id == user.id
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_sessions_are_ended_by_their_ids(app: Flask, store: Store, ada: User) -> None:
+    """Not by a walk through all that live, which SQLite takes for shorter."""
+    sessions = [_add_session(ada) for _ in range(5)]
+    with statements(app) as seen:
+        ended = store.end(dict.fromkeys(sessions, "logout"), NOW)
+    (update,) = (sql for sql in seen if sql.startswith("UPDATE"))
+    with store.engine.connect() as connection:
+        plan = connection.exec_driver_sql(
+            f"EXPLAIN QUERY PLAN {update}", ("x",) * update.count("?")
+        )
+
+    assert ended == 5
+    assert "(id=?)" in str(plan.all())
+
+
 # -- erasing with the user -----------------------------------------------------------------------
 
 
