@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
@@ -21,7 +22,8 @@ import sqlalchemy as sa
 Processor = Callable[[Any], Any]
 
 
-class _Plan(NamedTuple):
+@dataclass
+class _Plan:
     """The statement as one engine's driver takes it.
 
     Attributes:
@@ -29,14 +31,14 @@ class _Plan(NamedTuple):
         bind: makes the driver's parameters of the key.
         needs_autocommit: whether a lone SELECT would have BEGIN and ROLLBACK around it, which are
             round trips of their own.
-        processors: what makes Python values of the driver's, column by column; filled in with
-            the first row, by the types that the driver says it has.
+        processors: what makes Python values of the driver's, column by column; known with the
+            first row, by the types that the driver says it has.
     """
 
     text: str
     bind: Callable[[Any], Any]
     needs_autocommit: bool
-    processors: list[Processor | None]
+    processors: list[Processor | None] | None = None
 
 
 class Row:
@@ -112,15 +114,15 @@ class Lookup:
             cursor = connection.cursor()
             cursor.execute(plan.text, plan.bind(key))
             row = cursor.fetchone()
-            if row is not None and not plan.processors:
-                plan.processors.extend(self._processors(engine.dialect, cursor.description))
+            if row is not None and plan.processors is None:
+                plan.processors = self._processors(engine.dialect, cursor.description)
             cursor.close()
             if is_alone:
                 driver.autocommit = False
         except driver_error as error:
             raise self._explain(engine, connection, plan, error) from error
         connection.close()
-        return None if row is None else Row(row, plan.processors)
+        return None if plan.processors is None or row is None else Row(row, plan.processors)
 
     def _make_plan(self, engine: sa.Engine) -> _Plan:
         dialect = engine.dialect
@@ -130,7 +132,7 @@ class Lookup:
         bind: Callable[[Any], Any] = lambda key: {name: process(key)}  # noqa: E731
         if dialect.positional:
             bind = lambda key: (process(key),)  # noqa: E731
-        plan = _Plan(str(compiled), bind, dialect.name == "postgresql", [])
+        plan = _Plan(str(compiled), bind, dialect.name == "postgresql")
         self._plans[engine] = plan
         return plan
 
