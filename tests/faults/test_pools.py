@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from flask import Flask
+from flask import Flask, g
+from flask_login import current_user, login_required
 
 from tests.engines import Engine
 from tests.faults.conftest import Note
@@ -51,6 +53,24 @@ def test_every_route_works_with_one_connection(app: Flask, schema: Engine, note:
     assert 503 not in done.values()
     what = f"{len(seen)} routes, none waited"
     note("pool of one", f"{schema.name}, pool_size=1, max_overflow=0", what)
+
+
+def test_a_view_without_sql_holds_no_connection(app: Flask) -> None:
+    """With a pool of one, two people are in the same slow view at once, each known by name."""
+    both_are_in = threading.Barrier(2, timeout=10)
+
+    @app.get("/slow")
+    @login_required
+    def slow() -> str:
+        email = str(g.current_session and current_user.email)
+        both_are_in.wait()
+        return email
+
+    watch = Watch(app)
+    with ThreadPoolExecutor(2) as pool:
+        answers = pool.map(lambda email: watch.laptops[email].get("/slow").text, PEOPLE)
+
+    assert tuple(answers) == tuple(PEOPLE)
 
 
 def test_a_pool_that_is_exhausted(app: Flask, schema: Engine, note: Note) -> None:
