@@ -27,10 +27,13 @@ class SparingSessionInterface(SecureCookieSessionInterface):
 
 def carries(app: Flask, request: Request) -> bool:
     """Whether the request carries a cookie of Flask's session."""
-    return "HTTP_COOKIE" in request.environ and app.config["SESSION_COOKIE_NAME"] in request.cookies
+    name = app.config["SESSION_COOKIE_NAME"]
+    return name in request.environ.get("HTTP_COOKIE", "") and name in request.cookies
 
 
 def spare(app: Flask) -> None:
     """Let an app that has Flask's own session interface have this one."""
     if type(app.session_interface) is SecureCookieSessionInterface:
-        app.session_interface = SparingSessionInterface()
+        sparing = SparingSessionInterface()
+        vars(sparing).update(vars(app.session_interface))  # such as a salt of the app's own
+        app.session_interface = sparing

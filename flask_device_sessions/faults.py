@@ -76,10 +76,11 @@ def watch(engine: sa.Engine) -> None:
     """
     if engine.dialect.name in ("mysql", "mariadb") and engine not in _watched:
         _watched.add(engine)
-        event.listen(engine, "handle_error", _on_error)
+        event.listen(engine, "handle_error", on_error)
 
 
-def _on_error(context: sa.ExceptionContext) -> None:
+def on_error(context: sa.ExceptionContext) -> None:
+    """Tell SQLAlchemy that the connection is lost."""
     error = context.sqlalchemy_exception
     if isinstance(error, exc.DBAPIError) and _number(error) in _OUT_OF_CLUSTER:
         context.is_disconnect = True

@@ -12,7 +12,7 @@ An engine that somebody listens to, or that changes statements on their way, is 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -54,20 +54,36 @@ class Row:
         value, process = self._values[place], self._processors[place]
         if isinstance(place, slice):
             return [
-                one if process_one is None or one is None else process_one(one)
+                one if process_one is None else process_one(one)
                 for one, process_one in zip(value, process, strict=True)
             ]
-        return value if process is None or value is None else process(value)
+        return value if process is None else process(value)
 
 
-def is_silent(engine: sa.Engine) -> bool:
+def is_silent(engine: sa.Engine, ours: Collection[object] = ()) -> bool:
     """Whether nobody could tell that a statement went past SQLAlchemy.
 
-    Not so with listeners (query counters, tracing, row-level security), with ``echo``, and with
-    options such as ``schema_translate_map``.
+    Not so with listeners (query counters, tracing, row-level security), with ``echo``, with
+    options such as ``schema_translate_map``, and with a pool that ends no transactions.
+
+    Args:
+        engine: the engine.
+        ours: listeners for errors that do not count.
     """
     is_heard = getattr(engine, "_has_events", True) or engine.logger.isEnabledFor(logging.INFO)
-    return not (is_heard or engine.get_execution_options())
+    is_kept = str(getattr(engine.pool, "_reset_on_return", "")) != "ResetStyle.reset_rollback"
+    return not (is_heard or is_kept or engine.get_execution_options()) and not _is_driven(
+        engine.dialect, ours
+    )
+
+
+def _is_driven(dialect: Any, ours: Collection[object]) -> bool:
+    """Whether somebody listens to what the dialect does with the driver."""
+    if not getattr(dialect, "_has_events", True):
+        return False
+    events = dialect.dispatch
+    heard = (*events.handle_error, *events.do_execute, *events.do_execute_no_params)
+    return any(listener not in ours for listener in heard)
 
 
 class Lookup:
@@ -107,10 +123,8 @@ class Lookup:
         except driver_error as error:
             raise self._explain(engine, None, plan, error) from error
         driver: Any = connection.dbapi_connection
-        is_alone = plan.needs_autocommit and not driver.autocommit
         try:
-            if is_alone:
-                driver.autocommit = True
+            is_alone = plan.needs_autocommit and _begin_alone(driver, driver_error)
             cursor = connection.cursor()
             cursor.execute(plan.text, plan.bind(key))
             row = cursor.fetchone()
@@ -121,6 +135,9 @@ class Lookup:
                 driver.autocommit = False
         except driver_error as error:
             raise self._explain(engine, connection, plan, error) from error
+        except BaseException:
+            connection.invalidate()  # a timeout, say: nobody knows how far the driver has come
+            raise
         connection.close()
         return None if plan.processors is None or row is None else Row(row, plan.processors)
 
@@ -153,12 +170,12 @@ class Lookup:
         driver = connection and connection.dbapi_connection
         is_lost = self._is_lost(engine.dialect, error, driver)
         if connection is not None:
-            if is_lost or plan.needs_autocommit:
+            if is_lost:
+                engine.pool._invalidate(connection, error)
+            elif plan.needs_autocommit:
                 connection.invalidate(error)
             else:
                 connection.close()
-        if is_lost:
-            engine.dispose()
         explained: Exception = sa.exc.DBAPIError.instance(
             plan.text,
             None,
@@ -168,6 +185,17 @@ class Lookup:
             dialect=engine.dialect,
         )
         return explained
+
+
+def _begin_alone(driver: Any, driver_error: type[Exception]) -> bool:
+    """Switch autocommit on; false where it is on, or a listener of the pool has begun something."""
+    if driver.autocommit:
+        return False
+    try:
+        driver.autocommit = True
+    except driver_error:
+        return False
+    return True
 
 
 def _as_it_is(value: Any) -> Any:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 import flask_login
 from flask import Flask, Request, current_app, g, has_app_context, has_request_context, request
 from werkzeug.local import LocalProxy
+from werkzeug.utils import cached_property  # the standard library's locks, up to Python 3.11
 
 from .ambient import ambient
 from .config import Settings

@@ -73,8 +73,16 @@ class Retention:
 
     def batch(self, size: int) -> int:
         """Return how many rows one transaction may delete on this engine."""
-        is_sqlite = self._store.engine.dialect.name == "sqlite"
-        return min(size, _SQLITE_BATCH) if is_sqlite else size
+        return min(size, _SQLITE_BATCH) if self._is_sqlite else size
+
+    @property
+    def _is_sqlite(self) -> bool:
+        return self._store.engine.dialect.name == "sqlite"
+
+    def _take_turn(self) -> None:
+        """Begin a unit that reads first: SQLite refuses to write, then, to who has read before."""
+        if self._is_sqlite:
+            self._store.lock_user(None)
 
     # -- Sessions --------------------------------------------------------------------------
 
@@ -133,8 +141,8 @@ class Retention:
 
     def _lock_users(self, user_ids: Sequence[Any]) -> None:
         key = self._store.user_key
-        if self._store.engine.dialect.name == "sqlite":
-            self._store.lock_user(None)  # one writer at a time, whoever it is about
+        if self._is_sqlite:
+            self._take_turn()  # one writer at a time, whoever it is about
             return
         these = sa.select(key).where(key.in_(user_ids)).order_by(key).with_for_update()
         self._store.execute(these)
@@ -166,6 +174,7 @@ class Retention:
 
     def delete_events(self, user_id: Any, through: int, limit: int) -> int:
         """Delete a person's first events, none after ``through``; returns how many."""
+        self._take_turn()
         columns = self._events.c
         first = (
             sa.select(columns.sequence)
@@ -251,6 +260,7 @@ class Retention:
         return list(self._store.execute(statement))
 
     def _delete_oldest(self, column: Any, before: datetime, limit: int, *conditions: Any) -> int:
+        self._take_turn()
         is_due = sa.and_(column < before, *conditions)
         oldest = sa.select(column.table.c.id).where(is_due).order_by(column).limit(limit)
         return self._delete(column.table, self._store.execute(oldest).all(), is_due)

@@ -304,7 +304,7 @@ class Store:
             connection = held.connection(bind_arguments={"mapper": self.models.session})
             return connection.execute(self._find, values).first()
         engine = self.engine
-        if prepared.is_silent(engine):
+        if prepared.is_silent(engine, ours=(faults.on_error,)):
             return self._lookup.first(engine, session_id)
         with engine.connect() as connection:
             return connection.execute(self._find, values).first()
@@ -795,8 +795,9 @@ def _has_connection(begun: Session | None) -> bool:
 def _is_simple(model: type[Any]) -> bool:
     """Whether a row of the model's one table is all that loading an object takes."""
     mapper = sa.inspect(model)
-    is_one_table = not mapper.inherits and mapper.polymorphic_on is None
+    is_one_table = isinstance(mapper.persist_selectable, sa.Table) and not mapper.inherits
     are_columns = all(isinstance(p.columns[0], sa.Column) for p in mapper.column_attrs)
+    is_one_table &= mapper.polymorphic_on is None
     return is_one_table and are_columns and not mapper.class_manager.dispatch.load
 
 

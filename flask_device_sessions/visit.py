@@ -6,11 +6,11 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property
 from typing import Any, cast
 
 from flask import Request
 from werkzeug.exceptions import ServiceUnavailable
+from werkzeug.utils import cached_property  # the standard library's locks, up to Python 3.11
 
 from .clients import Client
 from .errors import StoreUnavailable

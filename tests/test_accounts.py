@@ -267,6 +267,26 @@ def test_a_fault_while_confirming_is_explained(
     assert "Retry-After" in answer.headers
 
 
+@pytest.mark.parametrize(
+    ("page", "form"),
+    [("/login", {"identifier": "ada@example.com", "password": PASSWORD}), ("/confirm", {})],
+)
+def test_a_fault_in_the_apps_own_look_up_is_explained(
+    extension: DeviceSessions, ada: User, laptop: Browser, page: str, form: dict[str, str]
+) -> None:
+    """An authenticator asks the same database, which may be away."""
+    sign_in(laptop)
+
+    @extension.authenticator
+    def decide(identifier: str, password: str) -> User:
+        raise sa.exc.OperationalError("SELECT", {}, Exception("gone"))
+
+    answer = laptop.post(page, data={"password": PASSWORD, **form})
+
+    assert answer.status_code == 503
+    assert "Retry-After" in answer.headers
+
+
 def test_a_confirm_clears_the_count(ada: User, laptop: Browser) -> None:
     """The right password after wrong ones begins anew."""
     sign_in(laptop)

@@ -110,3 +110,15 @@ def test_an_interface_of_the_apps_own_stays() -> None:
     cookies.spare(app)
 
     assert type(app.session_interface) is _OfTheApp
+
+
+def test_settings_of_the_apps_own_stay() -> None:
+    """Another salt, say, without which no session would be read any more."""
+    app = Flask("tests")
+    app.session_interface = SecureCookieSessionInterface()
+    app.session_interface.salt = "mine"
+
+    cookies.spare(app)
+
+    assert vars(app.session_interface) == {"salt": "mine"}
+    assert isinstance(app.session_interface, cookies.SparingSessionInterface)

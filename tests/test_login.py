@@ -9,9 +9,10 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import time_machine
 from blinker import Signal
-from flask import Flask, Response, flash, get_flashed_messages, render_template_string
+from flask import Flask, Response, flash, get_flashed_messages, render_template_string, request
 from flask import session as flask_session
 from flask.sessions import SessionInterface, SessionMixin
 from flask_login import (
@@ -535,6 +536,33 @@ def test_signing_in_and_confirming_at_once_keeps_the_browser_known(
 
     assert signed_in == ada.email
     assert len(extension.devices_of(ada)) == 1
+
+
+def test_who_asks_before_our_hook_keeps_what_came_of_it(
+    app: Flask, ada: User, laptop: Browser
+) -> None:
+    """A converter or preprocessor of URLs may sign people in: their cookie goes out."""
+    app.url_value_preprocessor(lambda *_: _sign_in_at("/early"))
+    app.add_url_rule("/early", "early", lambda: "early")
+    sign_in(laptop)
+
+    laptop.get("/early")
+
+    assert who(laptop) == "ada@example.com"
+
+
+def _sign_in_at(path: str) -> None:
+    if request.path == path:
+        login_user(db.session.scalars(sa.select(User)).one())
+
+
+def test_an_old_cookie_does_not_make_a_stranger_fresh(app: Flask, laptop: Browser) -> None:
+    """``login_fresh`` is for who is signed in: what was left before the adoption tells nothing."""
+    app.add_url_rule("/fresh", "fresh", lambda: {"is_fresh": login_fresh()})
+    with laptop.session_transaction() as left:
+        left["_fresh"] = True
+
+    assert laptop.get("/fresh").json == {"is_fresh": False}
 
 
 class _DictlessSession(UserDict[str, Any], SessionMixin):

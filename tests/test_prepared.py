@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
+from contextlib import closing
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +13,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_device_sessions import DeviceSessions
-from flask_device_sessions.faults import is_lost
+from flask_device_sessions.faults import is_lost, on_error
 from flask_device_sessions.ids import new_id
 from flask_device_sessions.prepared import Lookup, is_silent
 from flask_device_sessions.store import Store
@@ -96,15 +98,125 @@ def test_no_connection_is_kept(store: Store) -> None:
     assert autocommit is not True
 
 
+class _Interrupted(BaseException):
+    """A timeout, say, that comes from outside."""
+
+
+class _Connection:
+    """A driver's connection that is interrupted, or that a pool's listener has used already."""
+
+    def __init__(self, driver: Any, broken: str) -> None:
+        self.driver, self.broken = driver, broken
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "cursor" and self.broken == "interrupted":
+            raise _Interrupted
+        return getattr(self.driver, name)
+
+    @property
+    def autocommit(self) -> bool:
+        return self.broken == "in autocommit"
+
+    @autocommit.setter
+    def autocommit(self, value: bool) -> None:
+        raise sqlite3.ProgrammingError("There is a transaction.")
+
+
+def _lookup_on(broken: str) -> tuple[Lookup, sa.Engine]:
+    """Return a look-up on an engine that says it is PostgreSQL."""
+
+    def connect(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
+        return _Connection(sqlite3.connect(":memory:"), broken)
+
+    engine = sa.create_engine("sqlite://", poolclass=sa.QueuePool)
+    sa.event.listen(engine, "do_connect", connect)
+    engine.dialect.name = "postgresql"
+    column: sa.Column[Any] = sa.Column("one", sa.Integer)
+    statement = sa.select(column).where(column == sa.bindparam("one"))
+    lookup = Lookup(statement, [column], column, is_lost)
+    lookup._make_plan(engine).text = "SELECT 1 WHERE 1 = ?"
+    return lookup, engine
+
+
+def test_a_connection_whose_select_was_interrupted_is_given_up() -> None:
+    """Nobody knows how far the driver has come, and who gets it next must not find out."""
+    lookup, engine = _lookup_on("used")
+    with closing(engine.raw_connection()) as connection:
+        connection.dbapi_connection.broken = "interrupted"  # type: ignore[union-attr]
+
+    with pytest.raises(_Interrupted):
+        lookup.first(engine, 1)
+
+    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    kept = engine.pool._pool.queue  # type: ignore[attr-defined]
+    assert [record for record in kept if record.dbapi_connection is not None] == []
+
+
+@pytest.mark.parametrize("state", ["used", "in autocommit"])
+def test_a_connection_that_cannot_be_switched_to_autocommit_is_used(state: str) -> None:
+    """A pool's listener has begun something, such as for a search path; or autocommit is on."""
+    lookup, engine = _lookup_on(state)
+
+    row = lookup.first(engine, 1)
+
+    assert row is not None
+    assert row[0] == 1
+
+
+def test_a_null_is_made_a_value_by_its_type() -> None:
+    """As SQLAlchemy does: a list of roles is empty then, not nothing."""
+
+    class Words(sa.types.TypeDecorator[list[str]]):
+        impl = sa.String
+        cache_ok = True
+
+        def process_result_value(self, value: str | None, dialect: sa.Dialect) -> list[str]:
+            return value.split() if value else []
+
+    table = sa.Table(
+        "people", sa.MetaData(), sa.Column("id", sa.Integer), sa.Column("roles", Words)
+    )
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    with engine.begin() as connection:
+        table.create(connection)
+        connection.execute(table.insert(), {"id": 1})
+    find = sa.select(*table.c).where(table.c.id == sa.bindparam("id"))
+
+    row = Lookup(find, list(table.c), table.c.id, is_lost).first(engine, 1)
+
+    engine.dispose()
+    assert row is not None
+    assert (row[1], row[:]) == ([], [1, []])
+
+
+@pytest.mark.parametrize("event", ["do_execute", "handle_error"])
+def test_who_stands_between_the_dialect_and_the_driver_is_not_passed_by(event: str) -> None:
+    """A wrapper of statements, or one who tells which errors are lost connections."""
+    engine = sa.create_engine("sqlite://")
+
+    def listener(*_: Any) -> None:
+        """Do nothing."""
+
+    sa.event.listen(engine, event, listener)
+
+    assert not is_silent(engine)
+    assert is_silent(engine, ours=[listener])
+
+
+def test_a_pool_that_ends_no_transactions_is_not_passed_by() -> None:
+    """Else a SELECT would see, for ever, what the first one saw."""
+    assert not is_silent(sa.create_engine("sqlite://", pool_reset_on_return=None))
+
+
 @pytest.mark.parametrize("event", ["before_cursor_execute", "engine_connect", "begin"])
 def test_an_engine_that_somebody_listens_to_is_not_passed_by(store: Store, event: str) -> None:
     """Query counters, tracing and row-level security see every statement."""
-    before = is_silent(store.engine)
+    before = is_silent(store.engine, ours=[on_error])
 
     sa.event.listen(store.engine, event, lambda *_: None)
 
     assert before
-    assert not is_silent(store.engine)
+    assert not is_silent(store.engine, ours=[on_error])
 
 
 def test_an_engine_that_echoes_is_not_passed_by(store: Store) -> None:

@@ -391,7 +391,8 @@ def test_users_of_an_inheriting_model_are_loaded_by_the_orm() -> None:
 
     @app.get("/level")
     def level() -> str:
-        return f"{type(current_user._get_current_object()).__name__} {current_user.level}"
+        user = g.current_session.user
+        return f"{type(user).__name__} {user.level} {user is current_user._get_current_object()}"
 
     with app.app_context():
         own.create_all()
@@ -403,7 +404,7 @@ def test_users_of_an_inheriting_model_are_loaded_by_the_orm() -> None:
 
         answer = browser.get("/level")
 
-    assert answer.text == "Admin 3"
+    assert answer.text == "Admin 3 True"
 
 
 def test_a_database_that_stays_away_is_reported(

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import time_machine
-from flask import Flask, Request, Response, g, make_response
+from flask import Flask, Request, Response, g, make_response, stream_with_context
+from flask_login import current_user
 from itsdangerous import TimestampSigner
 from werkzeug.http import parse_date
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -247,6 +248,16 @@ def test_an_answer_varies_by_cookie_whatever_keeps_flasks_session() -> None:
     _transport().write(app, response, Outgoing())
 
     assert set(response.vary) == {"Authorization", "Cookie"}
+
+
+def test_a_stream_varies_for_it_may_ask_yet(app: Flask, ada: User, phone: Browser) -> None:
+    """Its headers are sent before its body is made."""
+
+    @app.get("/stream")
+    def stream() -> Response:
+        return Response(stream_with_context(str(bool(current_user)) for _ in range(1)))
+
+    assert set(phone.get("/stream").vary) == {"Authorization", "Cookie"}
 
 
 @pytest.mark.parametrize("asks", [True, False], ids=["asks", "does not ask"])

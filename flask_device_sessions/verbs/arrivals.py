@@ -29,7 +29,7 @@ from ..proxies import (
     running_request,
 )
 from ..tokens import Credential
-from ..transport import is_bearer
+from ..transport import is_bearer, vary
 from ..visit import Outgoing, Visit
 from .departures import Departures
 
@@ -49,9 +49,9 @@ class Arrivals(Departures):
         settings, transport = self._states[app].settings, self._states[app].transport
         login.ensure_joined(app)
         forgery.spare_programs(app, caller)
-        if transport.may_carry(app, caller):
-            self._arrive(app, caller)
-        else:
+        if transport.may_carry(app, caller) or cookies.carries(app, caller):
+            self.visit()
+        elif _known_visit() is None:
             forget_caller()  # nobody; what more there is to know, whoever asks will find out
         if not settings.require_login or _is_open(caller.endpoint):
             return None
@@ -190,6 +190,8 @@ class Arrivals(Departures):
 
     def _after_request(self, response: Response) -> Response:
         visit = _known_visit()
+        if visit is None and response.is_streamed:
+            vary(response)  # whoever makes the body may ask yet
         if visit is not None and not _is_static(visit.request.endpoint):
             outgoing = Outgoing() if visit.is_bearer else visit.outgoing
             self._state.transport.write(running_app(), response, outgoing)
