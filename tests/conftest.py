@@ -147,7 +147,9 @@ def _connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Close what a test's apps left open; an unclosed connection is a warning, so an error.
 
     Without an event of SQLAlchemy's: with a listener on all engines, no engine would be silent.
+    SQLAlchemy remembers that there was one, so that it has to be forgotten after each test.
     """
+    monkeypatch.setattr(sa.Engine, "_has_events", False)
     seen: set[sa.Engine] = set()
     original = sa.Engine.raw_connection
 

@@ -551,6 +551,18 @@ def test_who_asks_before_our_hook_keeps_what_came_of_it(
     assert who(laptop) == "ada@example.com"
 
 
+def test_a_stranger_who_asks_before_our_hook_can_still_sign_in(
+    app: Flask, ada: User, laptop: Browser
+) -> None:
+    """Without a cookie, as well: what was found out stays what it is."""
+    app.url_value_preprocessor(lambda *_: _sign_in_at("/early"))
+    app.add_url_rule("/early", "early", lambda: str(current_user.email))
+
+    first = laptop.get("/early")
+
+    assert first.text == who(laptop) == "ada@example.com"
+
+
 def _sign_in_at(path: str) -> None:
     if request.path == path:
         login_user(db.session.scalars(sa.select(User)).one())
