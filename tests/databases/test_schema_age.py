@@ -79,7 +79,7 @@ def _add_ada() -> int:
         name="Ada",
         email="ada@example.com",
         password_hash="x",
-        joined_on=datetime(2026, 1, 1, tzinfo=timezone.utc).date(),
+        joined_on="2026-01-01",
     )
     return 1
 
