@@ -106,8 +106,7 @@ class Accounts:
         try:
             yield
         except STORE_FAULTS as error:
-            self._store.roll_back()
-            raise self._store.explain(error) from error
+            raise self._store.give_up(error) from error
 
     def _confirm(
         self, user: Any, password: str, client: Client, now: datetime, finder: Finder | None

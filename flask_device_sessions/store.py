@@ -406,6 +406,11 @@ class Store:
             self.session().invalidate()
             self.session.remove()
 
+    def give_up(self, error: Exception) -> StoreUnavailable:
+        """Leave the app's session usable, and return the error of ours that says what happened."""
+        self.roll_back()
+        return self.explain(error)
+
     def explain(self, error: Exception) -> StoreUnavailable:
         """Return the error of ours that says what a database error means."""
         tables = [model.__table__ for model in self.models[1:]]

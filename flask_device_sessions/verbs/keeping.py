@@ -178,5 +178,4 @@ class Keeping(Arrivals):
 
     def fault_of(self, error: Exception) -> StoreUnavailable:
         """Give up what ``db.session`` has open, and return what the error means."""
-        self._state.store.roll_back()
-        return self.explain(error)
+        return self._state.store.give_up(error)
