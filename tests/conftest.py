@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from flask_device_sessions import DeviceSessions
 from flask_device_sessions.testing import IPHONE, Browser
 from tests import canary, engines
-from tests.support import User, add_user, db, make_app
+from tests.support import User, add_user, db, empty_tables, make_app
 
 hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
@@ -103,11 +103,7 @@ def app(schema: engines.Engine, config: dict[str, Any]) -> Iterator[Flask]:
         with app.app_context():
             db.create_all()
     yield app
-    with app.app_context():
-        for table in reversed(db.metadata.sorted_tables):
-            db.session.execute(table.delete())
-        db.session.commit()
-        db.engine.dispose()
+    empty_tables(app)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from tests.faults.proxy import Proxy
 from tests.faults.servers import Database, MariaDB, PostgreSQL
-from tests.support import db, make_app
+from tests.support import db, empty_tables, make_app
 
 Note = Callable[[str, str, str], None]
 
@@ -68,12 +68,7 @@ def server(running: Database) -> Iterator[Database]:
         running.kill()
         running.start()
     running.be_read_only(False)
-    app = make_app(running.uri)
-    with app.app_context():
-        for table in reversed(db.metadata.sorted_tables):
-            db.session.execute(table.delete())
-        db.session.commit()
-        db.engine.dispose()
+    empty_tables(make_app(running.uri))
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from tests import engines
 from tests.engines import Engine
 from tests.faults.conftest import Note
 from tests.faults.servers import free_port, wait_until
-from tests.support import PASSWORD, add_user, db, make_app, sign_in, statements, who
+from tests.support import PASSWORD, add_user, db, empty_tables, make_app, sign_in, statements, who
 
 pytestmark = pytest.mark.faults
 
@@ -209,11 +209,7 @@ def filled(schema: Engine) -> Iterator[str]:
             add_user(email)
         db.engine.dispose()
     yield schema.uri
-    with app.app_context():
-        for table in reversed(db.metadata.sorted_tables):
-            db.session.execute(table.delete())
-        db.session.commit()
-        db.engine.dispose()
+    empty_tables(app)
 
 
 KINDS = {

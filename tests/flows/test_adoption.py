@@ -26,7 +26,7 @@ from werkzeug.wrappers import Response
 from flask_device_sessions import DeviceSessions
 from flask_device_sessions.testing import IPHONE, Browser, listen_to
 from tests import engines
-from tests.support import PASSWORD, User, add_user, bare_app, db, jar_of, replay
+from tests.support import PASSWORD, User, add_user, bare_app, db, empty_tables, jar_of, replay
 
 pytestmark = pytest.mark.connections
 
@@ -85,11 +85,7 @@ def app(schema: engines.Engine) -> Iterator[Flask]:
     app = _app_as_it_was(schema.uri)
     DeviceSessions(app)
     yield app
-    with app.app_context():
-        for table in reversed(db.metadata.sorted_tables):
-            db.session.execute(table.delete())
-        db.session.commit()
-        db.engine.dispose()
+    empty_tables(app)
 
 
 @pytest.fixture
