@@ -15,7 +15,7 @@ from . import api, cli, cookies, login, web
 from .errors import ConfigError
 from .notifications import Mailer
 from .parts import assemble
-from .proxies import EXTENSION, globals_with_session
+from .proxies import EXTENSION, globals_with_session, running_request
 from .verbs.keeping import Keeping
 from .verbs.looking import Looking
 from .verbs.managing import Managing
@@ -90,3 +90,10 @@ class DeviceSessions(SigningIn, Programs, Managing, Looking, Keeping):
         # First of all hooks: whatever the app does before a request may ask who is calling.
         app.before_request_funcs.setdefault(None, []).insert(0, self._before_request)
         app.after_request(self._after_request)
+
+    def _before_request(self) -> Any:
+        """Restore the session; then answer a method that the API does not have."""
+        answer = super()._before_request()
+        if answer is None and running_request().routing_exception is not None:
+            return api.refuse_method()
+        return answer

@@ -17,7 +17,7 @@ from .audit import Entry, Trail
 from .chain import EVENTS_PURGED, purge_mark, verify
 from .clients import Client
 from .errors import NoSuchUser
-from .retention import Purged, Retention
+from .retention import Purged, Retention, Window
 from .store import Store
 
 _logger = logging.getLogger("flask_device_sessions")
@@ -115,12 +115,21 @@ class Housekeeping:
             yield kind, number
 
     def _walk(
-        self, kind: str, find: Callable[..., list[Any]], delete: Callable[..., int], size: int
+        self,
+        kind: str,
+        find: Callable[[Window], list[Any]],
+        delete: Callable[[Sequence[Any]], int],
+        size: int,
     ) -> Batches:
-        after = None
-        while rows := self._read(partial(find, after, size)):
-            yield kind, self._store.run(partial(delete, rows))
-            after = rows[-1].id
+        """Look through a whole table, for what no index finds, and delete that batch by batch."""
+        after, is_end = None, False
+        while not is_end:
+            window = self._read(partial(self.rows.window, kind, after))
+            rows = self._read(partial(find, window))
+            for first in range(0, len(rows), size):
+                batch = rows[first : first + size]
+                yield kind, self._store.run(partial(delete, batch))
+            after, is_end = window.last, window.last is None
 
     def _read(self, unit: Callable[[], Any]) -> Any:
         return self._store.run(unit, commit=False)

@@ -14,10 +14,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
+from sqlalchemy.pool.base import ResetStyle
 
 Processor = Callable[[Any], Any]
 
@@ -29,35 +30,55 @@ class _Plan:
     Attributes:
         text: the SQL.
         bind: makes the driver's parameters of the key.
+        error: the driver's class of errors.
         needs_autocommit: whether a lone SELECT would have BEGIN and ROLLBACK around it, which are
             round trips of their own.
-        processors: what makes Python values of the driver's, column by column; known with the
-            first row, by the types that the driver says it has.
+        decoders: what makes Python values of the driver's, for the columns that need it; known
+            with the first row, by the types that the driver says it has.
     """
 
     text: str
     bind: Callable[[Any], Any]
+    error: type[Exception]
     needs_autocommit: bool
-    processors: list[Processor | None] | None = None
+    decoders: _Decoders | None = None
+
+
+class _Decoders(NamedTuple):
+    """Columns and what is done with them: those of the first columns, then the others."""
+
+    first: list[tuple[int, Processor]]
+    others: list[tuple[int, Processor]]
 
 
 class Row:
-    """What the driver returned; a value is made of it when somebody asks, as with SQLAlchemy's."""
+    """What the driver returned, as Python values; those past the first ones once one is asked.
 
-    __slots__ = ("_processors", "_values")
+    Args:
+        values: as they came.
+        decoders: by column.
+        first: how many of the columns are asked of every row.
+    """
 
-    def __init__(self, values: Sequence[Any], processors: Sequence[Processor | None]) -> None:
-        self._values = values
-        self._processors = processors
+    __slots__ = ("_first", "_others", "_values")
+
+    def __init__(self, values: Sequence[Any], decoders: _Decoders, first: int) -> None:
+        self._values = list(values)
+        self._first = first
+        self._others: Sequence[tuple[int, Processor]] = decoders.others
+        self._decode(decoders.first)
 
     def __getitem__(self, place: Any) -> Any:
-        value, process = self._values[place], self._processors[place]
-        if isinstance(place, slice):
-            return [
-                one if process_one is None else process_one(one)
-                for one, process_one in zip(value, process, strict=True)
-            ]
-        return value if process is None else process(value)
+        stop = place.stop if isinstance(place, slice) else place + 1
+        if self._others and (stop is None or stop > self._first):
+            self._decode(self._others)
+            self._others = ()
+        return self._values[place]
+
+    def _decode(self, decoders: Sequence[tuple[int, Processor]]) -> None:
+        values = self._values
+        for place, decode in decoders:
+            values[place] = decode(values[place])
 
 
 def is_silent(engine: sa.Engine, ours: Collection[object] = ()) -> bool:
@@ -71,7 +92,7 @@ def is_silent(engine: sa.Engine, ours: Collection[object] = ()) -> bool:
         ours: listeners for errors that do not count.
     """
     is_heard = getattr(engine, "_has_events", True) or engine.logger.isEnabledFor(logging.INFO)
-    is_kept = str(getattr(engine.pool, "_reset_on_return", "")) != "ResetStyle.reset_rollback"
+    is_kept = getattr(engine.pool, "_reset_on_return", None) is not ResetStyle.reset_rollback
     return not (is_heard or is_kept or engine.get_execution_options()) and not _is_driven(
         engine.dialect, ours
     )
@@ -94,6 +115,7 @@ class Lookup:
         columns: what it selects, in order.
         key: the column that the parameter is compared with.
         is_lost: whether a driver's error means that its connection is of no use any more.
+        first: how many of the columns, the first ones, are asked of every row.
     """
 
     def __init__(
@@ -102,8 +124,10 @@ class Lookup:
         columns: list[sa.Column[Any]],
         key: sa.Column[Any],
         is_lost: Callable[[sa.Dialect, Exception, Any], bool],
+        first: int = 0,
     ) -> None:
         self._is_lost = is_lost
+        self._first = first
         self._statement = statement
         self._columns = columns
         self._key = key
@@ -117,29 +141,30 @@ class Lookup:
                 would; one that was lost takes the idle ones of its pool along.
         """
         plan = self._plans.get(engine) or self._make_plan(engine)
-        driver_error = engine.dialect.loaded_dbapi.Error
         try:
             connection = engine.raw_connection()
-        except driver_error as error:
+        except plan.error as error:
             raise self._explain(engine, None, plan, error) from error
         driver: Any = connection.dbapi_connection
         try:
-            is_alone = plan.needs_autocommit and _begin_alone(driver, driver_error)
+            is_alone = plan.needs_autocommit and _begin_alone(driver, plan.error)
             cursor = connection.cursor()
             cursor.execute(plan.text, plan.bind(key))
             row = cursor.fetchone()
-            if row is not None and plan.processors is None:
-                plan.processors = self._processors(engine.dialect, cursor.description)
+            if row is not None and plan.decoders is None:
+                plan.decoders = self._decoders(engine.dialect, cursor.description)
             cursor.close()
             if is_alone:
                 driver.autocommit = False
-        except driver_error as error:
+        except plan.error as error:
             raise self._explain(engine, connection, plan, error) from error
         except BaseException:
             connection.invalidate()  # a timeout, say: nobody knows how far the driver has come
             raise
         connection.close()
-        return None if plan.processors is None or row is None else Row(row, plan.processors)
+        if row is None or plan.decoders is None:
+            return None
+        return Row(row, plan.decoders, self._first)
 
     def _make_plan(self, engine: sa.Engine) -> _Plan:
         dialect = engine.dialect
@@ -149,15 +174,20 @@ class Lookup:
         bind: Callable[[Any], Any] = lambda key: {name: process(key)}  # noqa: E731
         if dialect.positional:
             bind = lambda key: (process(key),)  # noqa: E731
-        plan = _Plan(str(compiled), bind, dialect.name == "postgresql")
+        error = dialect.loaded_dbapi.Error
+        plan = _Plan(str(compiled), bind, error, dialect.name == "postgresql")
         self._plans[engine] = plan
         return plan
 
-    def _processors(self, dialect: sa.Dialect, description: Any) -> list[Processor | None]:
-        return [
-            column.type.dialect_impl(dialect).result_processor(dialect, described[1])
-            for column, described in zip(self._columns, description, strict=True)
-        ]
+    def _decoders(self, dialect: sa.Dialect, description: Any) -> _Decoders:
+        decoders = _Decoders([], [])
+        for place, column in enumerate(self._columns):
+            decode = column.type.dialect_impl(dialect).result_processor(
+                dialect, description[place][1]
+            )
+            if decode is not None:
+                (decoders.first if place < self._first else decoders.others).append((place, decode))
+        return decoders
 
     def _explain(
         self,
@@ -180,7 +210,7 @@ class Lookup:
             plan.text,
             None,
             error,
-            engine.dialect.loaded_dbapi.Error,
+            plan.error,
             connection_invalidated=is_lost,
             dialect=engine.dialect,
         )

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: SQLite has one writer at a time: sign-ins wait for a batch, so there it is a small one.
 _SQLITE_BATCH = 200
 
+#: How many rows one statement looks at where no index says which are due.
+_WINDOW = 10_000
+
 
 class Purged(NamedTuple):
     """How many rows were deleted.
@@ -57,6 +60,20 @@ class Counts(NamedTuple):
     devices: int
     events: int
     oldest_event_at: datetime | None
+
+
+class Window(NamedTuple):
+    """Part of a table, as many rows as one statement may look at.
+
+    Attributes:
+        key: the column of its ids.
+        after: the last id before it; ``None`` at the table's beginning.
+        last: its last id; ``None`` at the table's end.
+    """
+
+    key: Any
+    after: uuid.UUID | None
+    last: uuid.UUID | None
 
 
 class Retention:
@@ -95,16 +112,14 @@ class Retention:
         never_ended = self._sessions.c.ended_at.is_(None)
         return self._delete_oldest(self._sessions.c.expires_at, before, limit, never_ended)
 
-    def list_idle(self, before: datetime, after: uuid.UUID | None, limit: int) -> list[Any]:
-        """Return live sessions that were last active before that time, by id.
+    def list_idle(self, before: datetime, window: Window) -> list[Any]:
+        """Return the live sessions of a window that were last active before that time, by id.
 
         Args:
             before: ``IDLE_TIMEOUT`` is in it already.
-            after: the last id of the batch before this one.
-            limit: how many at most.
+            window: of the sessions' ids.
         """
-        table = self._sessions
-        return self._next_ids(table.c.id, self._is_idle(before), after, limit)
+        return self._list_within(window, self._is_idle(before))
 
     def delete_idle(self, before: datetime, rows: Sequence[Any]) -> int:
         """Delete those of the rows that are idle still; returns how many."""
@@ -116,15 +131,14 @@ class Retention:
 
     # -- Devices ---------------------------------------------------------------------------
 
-    def list_unused_devices(
-        self, before: datetime, after: uuid.UUID | None, limit: int
-    ) -> list[Any]:
-        """Return ``id`` and ``user_id`` of devices without any session, by id.
+    def list_unused_devices(self, before: datetime, window: Window) -> list[Any]:
+        """Return ``id`` and ``user_id`` of a window's devices without any session, by id.
 
-        Args: as :meth:`list_idle`; ``before`` is when they were last seen.
+        Args:
+            before: when they were last seen.
+            window: of the devices' ids.
         """
-        columns = self._devices.c
-        return self._next_ids(columns.id, self._is_unused(before), after, limit, columns.user_id)
+        return self._list_within(window, self._is_unused(before), self._devices.c.user_id)
 
     def delete_unused_devices(self, before: datetime, rows: Sequence[Any]) -> int:
         """Delete those of the rows that are unused still; returns how many.
@@ -250,13 +264,26 @@ class Retention:
 
     # -- Batches ---------------------------------------------------------------------------
 
-    def _next_ids(
-        self, key: Any, is_due: Any, after: uuid.UUID | None, limit: int, *more: Any
-    ) -> list[Any]:
-        """Walk the primary key once, from batch to batch, over what stays."""
-        statement = sa.select(key, *more).where(is_due).order_by(key).limit(limit)
+    def window(self, kind: str, after: uuid.UUID | None) -> Window:
+        """Return the next part of a walk through a whole table, over what is due and what stays.
+
+        Args:
+            kind: the table: a field of :class:`Purged`.
+            after: the last id of the part before; ``None`` begins.
+        """
+        key = {"sessions": self._sessions, "devices": self._devices}[kind].c.id
+        ids = sa.select(key).order_by(key).limit(1).offset(_WINDOW - 1)
+        if after is not None:
+            ids = ids.where(key > after)
+        return Window(key, after, self._store.execute(ids).scalar())
+
+    def _list_within(self, window: Window, is_due: Any, *more: Any) -> list[Any]:
+        key, after, last = window
+        statement = sa.select(key, *more).where(is_due).order_by(key)
         if after is not None:
             statement = statement.where(key > after)
+        if last is not None:
+            statement = statement.where(key <= last)
         return list(self._store.execute(statement))
 
     def _delete_oldest(self, column: Any, before: datetime, limit: int, *conditions: Any) -> int:

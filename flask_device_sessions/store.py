@@ -57,9 +57,10 @@ class Found:
     def __init__(self, store: Store, row: Any) -> None:
         self._store = store
         self._row = row
+        self._asked = dict(zip(_ASKED, row[: len(_ASKED)], strict=True))
         self._notes: dict[str, Any] = {}
         self._user: Any = None
-        vars(self).update(zip(_ASKED, row[: len(_ASKED)], strict=True))
+        vars(self).update(self._asked)
         self.refresh()
 
     def __getattr__(self, name: str) -> Any:
@@ -80,10 +81,10 @@ class Found:
     def session(self) -> Any:
         """Return the row as an object of the session model, in the app's database session."""
         store = self._store
-        session = store.session_shape.adopt(store.session(), self._row, self._notes)
+        known = self._asked | self._notes
         if store.user_shape is not None:
-            set_committed_value(session, "user", self.user())
-        return session
+            known["user"] = self.user()
+        return store.session_shape.adopt(store.session(), self._row, known)
 
     def user(self) -> Any | None:
         """Return the user object, in the app's database session; ``None`` if deleted since."""
@@ -119,13 +120,12 @@ class _Shape:
         names = list(dict.fromkeys([*first, *properties]))
         self.columns = [properties[name].columns[0] for name in names]
         self.places = {name: offset + place for place, name in enumerate(names)}
-        self._key_places = [
-            self.places[mapper.get_property_by_column(column).key] for column in mapper.primary_key
-        ]
-        self._slice = slice(offset, offset + len(self.columns))
+        self._key_names = [mapper.get_property_by_column(c).key for c in mapper.primary_key]
+        self._others = names[len(first) :]
+        self._slice = slice(offset + len(first), offset + len(names))
         self._mapper = mapper
 
-    def adopt(self, session: Session, row: Any, news: Mapping[str, Any] = _NOTHING) -> Any:
+    def adopt(self, session: Session, row: Any, known: Mapping[str, Any] = _NOTHING) -> Any:
         """Return a persistent object for a row that was read beside the app's session.
 
         One that the app's session already holds wins, for it may carry changes.
@@ -133,18 +133,17 @@ class _Shape:
         Args:
             session: the app's.
             row: what was read.
-            news: what has been written since.
+            known: the values of the first columns, and what else the object is to have.
         """
-        key = self._key(row)
+        values = dict(zip(self._others, row[self._slice], strict=True), **known)
+        key = self._key(values)
         held = session.identity_map.get(key)
         if held is not None:
             return held
         # As SQLAlchemy's own loading does. make_transient_to_detached() and session.add() would
         # begin a transaction and look for what hangs on the object, at eight times the cost.
         instance = self._mapper.class_manager.new_instance()
-        values = instance_dict(instance)
-        values.update(zip(self.places, row[self._slice], strict=True))
-        values.update(news)
+        instance_dict(instance).update(values)
         state = instance_state(instance)
         state.key, state.session_id = key, session.hash_key
         session.identity_map.add(state)
@@ -153,9 +152,13 @@ class _Shape:
     def refresh(self, session: Session, row: Any, news: Mapping[str, Any] = _NOTHING) -> None:
         """Fill in what a commit has expired on the object that a session holds, if it does.
 
-        Args: those of :meth:`adopt`; what is no news may have changes of the app's.
+        Args:
+            session: the app's.
+            row: what was read.
+            news: what has been written since; what is no news may have changes of the app's.
         """
-        held = session.identity_map.get(self._key(row))
+        values = {name: row[self.places[name]] for name in self._key_names}
+        held = session.identity_map.get(self._key(values))
         if held is None:
             return
         for name in (instance_state(held).unloaded & self.places.keys()) - news.keys():
@@ -163,9 +166,9 @@ class _Shape:
         for name, value in news.items():
             set_committed_value(held, name, value)
 
-    def _key(self, row: Any) -> Any:
+    def _key(self, values: Mapping[str, Any]) -> Any:
         """Return the key in a session's identity map."""
-        key = [row[place] for place in self._key_places]
+        key = [values[name] for name in self._key_names]
         return self._mapper.identity_key_from_primary_key(key)
 
 
@@ -195,7 +198,11 @@ class Store:
         )
         self._find = self._prepare_find()
         self._lookup = prepared.Lookup(
-            self._find, self._columns, models.session.__table__.c.id, faults.is_lost
+            self._find,
+            self._columns,
+            models.session.__table__.c.id,
+            faults.is_lost,
+            first=len(_ASKED),
         )
         transactions.listen(session)
 

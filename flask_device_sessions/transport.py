@@ -46,7 +46,7 @@ def vary(response: Response) -> None:
     if response.headers.getlist("Vary"):
         response.vary.update(("Authorization", "Cookie"))
     else:
-        response.headers["Vary"] = "Authorization, Cookie"
+        response.headers.add("Vary", "Authorization, Cookie")
 
 
 class Transport:

@@ -17,7 +17,14 @@ import time_machine
 from flask import Flask
 from flask_login import current_user
 
-from flask_device_sessions import ConfigError, DeviceSessions, Purged, StoreUnavailable, records
+from flask_device_sessions import (
+    ConfigError,
+    DeviceSessions,
+    Purged,
+    StoreUnavailable,
+    records,
+    retention,
+)
 from flask_device_sessions.ambient import utc_now
 from flask_device_sessions.audit import Entry
 from flask_device_sessions.clients import Client
@@ -200,6 +207,23 @@ def test_purge_deletes_devices_out_of_use(
     assert purged[:2] == (2, 1)
     assert len(ids_of(extension.device_model)) == 2
     assert who(phone) == "ada@example.com"
+
+
+def test_a_purge_looks_through_whole_tables_in_parts(
+    app: Flask, extension: DeviceSessions, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No statement looks at more rows than a window has, and no row between two is missed."""
+    monkeypatch.setattr(retention, "_WINDOW", 2)
+    idle = {"last_active_at": utc_now() - OLD - 15 * DAY, "expires_at": None}
+    kept = set()
+    for _ in range(3):
+        add_session(ada, **idle)
+        kept.add(add_session(ada).id)
+
+    purged = extension.purge()
+
+    assert purged.sessions == 3
+    assert ids_of(extension.session_model) == kept
 
 
 def test_a_device_that_comes_back_meanwhile_stays(

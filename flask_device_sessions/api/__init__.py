@@ -15,6 +15,9 @@ from ..faults import STORE_FAULTS
 from ..forgery import API
 from . import handlers, views
 from .guards import anybody, signed_in
+from .handlers import refuse_method
+
+__all__ = ["URLS", "refuse_method", "register"]
 
 Guard = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -59,4 +62,3 @@ def register(app: Flask, settings: Settings) -> None:
     blueprint.after_request(handlers.keep_private)
     app.url_map.converters.setdefault("device_sessions_row", _RowId)
     app.register_blueprint(blueprint)
-    app.before_request(handlers.refuse_method)

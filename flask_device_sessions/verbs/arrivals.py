@@ -46,12 +46,14 @@ class Arrivals(Departures):
 
     def _before_request(self) -> Any:
         app, caller = running_app(), running_request()
-        settings, transport = self._states[app].settings, self._states[app].transport
+        state, known = self._states[app], _known_visit()
+        settings = state.settings
         login.ensure_joined(app)
         forgery.spare_programs(app, caller)
-        if transport.may_carry(app, caller) or cookies.carries(app, caller):
-            self.visit()
-        elif _known_visit() is None:
+        if state.transport.may_carry(app, caller) or cookies.carries(app, caller):
+            if known is None:
+                self._arrive(app, caller)
+        elif known is None:
             forget_caller()  # nobody; what more there is to know, whoever asks will find out
         if not settings.require_login or _is_open(caller.endpoint):
             return None

@@ -33,12 +33,13 @@ class Reach(NamedTuple):
     tests: dict[int, list[str]]
     modules: list[str]
 
-    def of(self, source: str, line: int, seconds: float) -> list[str]:
+    def of(self, source: str, line: int, seconds: float, own: str) -> list[str]:
         """Return tests that run the statement a line stands in, by engine, the quickest first.
 
         Args:
             source: the module's text.
             line: the line's number.
+            own: the file of tests that is about this module: before all others.
             seconds: how long they may take together; what is left out can only lower a score.
         """
         found = self._reaching(_statement_around(source, line))
@@ -49,7 +50,14 @@ class Reach(NamedTuple):
             ]
             users = self._reaching(inner)
         quickest = sorted(
-            found, key=lambda test: (*_engine(test), test not in users, self.times[test], test)
+            found,
+            key=lambda test: (
+                *_engine(test),
+                test.partition("::")[0] != own,
+                test not in users,
+                self.times[test],
+                test,
+            ),
         )
         until = accumulate(self.times[test] for test in quickest)
         return [test for test, end in zip(quickest, until, strict=True) if end <= seconds]
