@@ -12,7 +12,7 @@ CATALOGUES = $(BIN)/python -c 'import setuptools; setuptools.setup()' -q
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-clusters soak check services docs bench test-matrix seeded-bugs mutants messages clean
+.PHONY: help demo test test-engines test-clusters soak check services docs bench test-matrix seeded-bugs mutants messages clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -22,6 +22,10 @@ demo: $(VENV)/.demo ## The example app on http://127.0.0.1:5000
 
 test: $(VENV)/.dev services ## All tests, on every engine and in a real browser; branch coverage must be 100 %
 	DEVICE_SESSIONS_TEST=all $(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov $(ARGS)
+
+test-engines: $(VENV)/.dev services ## What holds on each engine, with their other drivers, journals and character sets
+	DEVICE_SESSIONS_TEST=all DEVICE_SESSIONS_TEST_ENGINES=variants \
+	  $(BIN)/pytest -m contract -n $(WORKERS) --dist loadgroup $(ARGS)
 
 test-clusters: $(VENV)/.clusters ## Databases in clusters, whose nodes die, freeze and come back under load (5 minutes)
 	@tools/services.sh clusters

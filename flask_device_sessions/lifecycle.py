@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
@@ -34,8 +33,7 @@ _SIGHTINGS = 20
 _TAIL = 20
 
 
-@dataclass(frozen=True)
-class Started:
+class Started(NamedTuple):
     """What a sign-in did.
 
     Attributes:
@@ -62,8 +60,7 @@ class Started:
         return self.is_new_device and not self.is_first_device
 
 
-@dataclass(frozen=True)
-class Grant:
+class Grant(NamedTuple):
     """What a bearer token is to be.
 
     Attributes:
@@ -81,8 +78,7 @@ class Grant:
     issuer_id: uuid.UUID | None = None
 
 
-@dataclass(frozen=True)
-class Restored:
+class Restored(NamedTuple):
     """A credential that is good.
 
     Attributes:
@@ -94,8 +90,7 @@ class Restored:
     is_previous: bool
 
 
-@dataclass(frozen=True)
-class Refused:
+class Refused(NamedTuple):
     """A credential that is not good.
 
     Attributes:

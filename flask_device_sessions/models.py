@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import (
     Mapped,
     MappedAsDataclass,
@@ -102,8 +101,14 @@ class MysqlUtcDateTime(_Utc):
     """:class:`_Utc` on MySQL and MariaDB, which cut microseconds unless told not to."""
 
     __module__ = "sqlalchemy.dialects.mysql"
-    impl = mysql.DATETIME(fsp=6)
+    impl = sa.DateTime
     cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
+        """Load the type with the dialect: its module is large, and most apps never need it."""
+        from sqlalchemy.dialects import mysql
+
+        return dialect.type_descriptor(mysql.DATETIME(fsp=6))
 
     def __repr__(self) -> str:
         return "DATETIME(fsp=6)"

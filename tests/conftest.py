@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from http.cookies import SimpleCookie
 from typing import Any
@@ -39,16 +40,45 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return engines if is_named else [*engines, "NOT TESTED: clusters. `make test-clusters` does."]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the contract: what runs unchanged on each engine that was asked for.
+
+    A database in memory is one connection of one app: what needs a second one is not for it.
+    """
+    beside: list[pytest.Item] = []
+    for item in items:
+        name = _engine_of(item)
+        needs_another = name == "sqlite-memory" and item.get_closest_marker("connections")
+        if needs_another or (name and name not in engines.NAMES):
+            beside.append(item)
+        elif name and all(mark.args[0] != "engine" for mark in item.iter_markers("parametrize")):
+            item.add_marker("contract")
+            item.user_properties.append(("contract", name))
+    if beside:
+        items[:] = [item for item in items if item not in beside]
+        config.hook.pytest_deselected(items=beside)
+
+
+def _engine_of(item: pytest.Item) -> str | None:
+    """Return which of the engines a test is for."""
+    callspec = getattr(item, "callspec", None)
+    return None if callspec is None else callspec.params.get("engine")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """With ``-s``, show what each fault was, and what happened."""
-    if terminalreporter.config.getoption("capture") != "no":
-        return
+    """Count the contract, engine by engine; with ``-s``, show each fault and what happened."""
     reports = terminalreporter.getreports("passed")
-    told = [value for report in reports for name, value in report.user_properties]
-    rows = [row for row in told if isinstance(row, (tuple, list)) and len(row) == 3]
-    if rows:
+    told = [value for report in reports for value in report.user_properties]
+    counts = Counter(engine for name, engine in told if name == "contract")
+    if counts:
+        terminalreporter.section("the contract, tests passed")
+        for name in filter(counts.get, engines.NAMES):
+            terminalreporter.line(f"{counts[name]:6} {name}")
+    rows = [tuple(value) for name, value in told if name == "fault"]
+    if rows and terminalreporter.config.getoption("capture") == "no":
         terminalreporter.section("faults")
-        for fault, how, what in sorted(map(tuple, rows)):
+        for fault, how, what in sorted(rows):
             terminalreporter.line(f"| {fault} | {how} | {what} |")
 
 
@@ -60,23 +90,12 @@ def engine(
 ) -> Iterator[engines.Engine]:
     """An engine with an empty database of this worker's own."""
     name: str = request.param
-    if name not in _absent:
-        pytest.skip(f"{name} was not asked for")
     if why := _absent[name]:
         assert not engines.IS_COMPLETE, f"{name} must be there: {why}"
         pytest.skip(f"{name} does not answer")
     prepared = engines.prepare(name, worker_id, tmp_path_factory.mktemp(name))
     yield prepared
     engines.remove(prepared)
-
-
-@pytest.fixture(autouse=True)
-def _memory_is_one_connection(request: pytest.FixtureRequest) -> None:
-    """Leave out, in memory, what needs a second connection, app or process on one database."""
-    if not request.node.get_closest_marker("connections"):
-        return
-    if "engine" in request.fixturenames and request.getfixturevalue("engine").is_in_memory:
-        pytest.skip("sqlite:// is one connection of one app")
 
 
 @pytest.fixture(scope="session")

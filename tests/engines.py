@@ -12,21 +12,17 @@ import sqlalchemy as sa
 
 IS_COMPLETE = os.environ.get("DEVICE_SESSIONS_TEST") == "all"
 
-#: The engines with other drivers, journals and character sets:
-#: ``DEVICE_SESSIONS_TEST_ENGINES=sqlite-wal,mariadb-latin1 pytest``; ``all`` are all.
-VARIANTS = (
-    "sqlite-wal",
-    "sqlite-memory",
-    "postgresql-psycopg2",
-    "mariadb-mysqlclient",
-    "mariadb-latin1",
-)
+USUAL = ("sqlite", "postgresql", "mariadb")
+
+#: The engines with other drivers, journals and character sets: `make test-engines`.
+VARIANTS = ("sqlite-wal", "sqlite-memory", "postgresql-psycopg2", "mariadb-latin1")
+
+_SETS = {"all": (*USUAL, *VARIANTS), "variants": VARIANTS}
 
 
 def _chosen() -> tuple[str, ...]:
-    usual = ("sqlite", "postgresql", "mariadb")
-    names = os.environ.get("DEVICE_SESSIONS_TEST_ENGINES", ",".join(usual))
-    return (*usual, *VARIANTS) if names == "all" else tuple(names.split(","))
+    names = os.environ.get("DEVICE_SESSIONS_TEST_ENGINES", ",".join(USUAL))
+    return _SETS.get(names) or tuple(names.split(","))
 
 
 NAMES = _chosen()

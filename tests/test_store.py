@@ -87,6 +87,14 @@ def test_touch_never_moves_time_backwards(store: Store, session: Any) -> None:
     assert session.last_active_at == NOW
 
 
+def test_a_touch_is_due_after_the_interval_not_at_its_end(store: Store, session: Any) -> None:
+    """Of two requests at one time, one writes."""
+    written = [store.touch(session.id, NOW, NOW - timedelta(hours=1), {}) for _ in range(2)]
+
+    assert written == [False, False]
+    assert store.touch(session.id, NOW, NOW - timedelta(minutes=59), {})
+
+
 @pytest.mark.connections
 def test_touch_does_not_wait_for_a_lock(store: Store, session: Any) -> None:
     """While somebody else holds the row, a touch gives way at once."""
@@ -160,10 +168,18 @@ def test_a_unit_is_not_done_again_over_the_apps_unsaved_work(store: Store, ada: 
     assert tries == [0]
 
 
-def test_a_unit_that_keeps_failing_is_given_up(store: Store, ada: User) -> None:
-    """After four tries the failure is reported, and the session is usable."""
+def test_a_unit_that_keeps_failing_is_given_up(
+    store: Store, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After four tries the failure is reported, and the session is usable.
+
+    The pauses between them grow, to half a second at most: somebody waits.
+    """
     tries: list[int] = []
+    pauses: list[float] = []
     number = ada.id
+    monkeypatch.setattr("random.uniform", lambda least, most: most - least)
+    monkeypatch.setattr("time.sleep", pauses.append)
 
     def unit() -> None:
         tries.append(len(tries))
@@ -173,25 +189,31 @@ def test_a_unit_that_keeps_failing_is_given_up(store: Store, ada: User) -> None:
         store.run(unit)
 
     assert len(tries) == 4
+    assert pauses == [0.02, 0.1, 0.5]
     assert db.session.get(User, number) is not None
 
 
+@pytest.mark.parametrize(("seconds", "tried"), [(4.9, 4), (5.1, 1)])
 def test_a_unit_that_failed_slowly_is_not_repeated(
-    store: Store, ada: User, monkeypatch: pytest.MonkeyPatch
+    store: Store, ada: User, monkeypatch: pytest.MonkeyPatch, seconds: float, tried: int
 ) -> None:
     """Somebody waits for the answer: after five seconds no other try is begun (slow locks)."""
     tries: list[int] = []
     number = ada.id
-    monkeypatch.setattr("flask_device_sessions.store._BUDGET", -1.0)
+    clock = [1000.0]
+    monkeypatch.setattr("time.sleep", lambda pause: None)
 
     def unit() -> None:
         tries.append(len(tries))
+        clock[0] = 1000.0 + seconds
         db.session.execute(_person(number))
 
-    with pytest.raises(StoreUnavailable):
-        store.run(unit)
+    with monkeypatch.context() as patch:
+        patch.setattr("flask_device_sessions.store.time.monotonic", lambda: clock[0])
+        with pytest.raises(StoreUnavailable):
+            store.run(unit)
 
-    assert tries == [0]
+    assert len(tries) == tried
 
 
 def test_a_unit_that_fails_for_good_is_not_repeated(store: Store, ada: User) -> None:
@@ -423,6 +445,74 @@ def test_a_database_that_stays_away_is_reported(
         store.find(session.id)
 
     assert len(tries) == 2
+
+
+def test_what_is_written_later_is_noted_on_what_was_found(store: Store, session: Any) -> None:
+    """The rest of the request sees it: on the row, on the object the app holds, on a new one."""
+    found = store.find(session.id)
+    assert found is not None
+    found.note(country="FR", last_active_at=NOW)
+    held = session.country
+    db.session.expunge_all()
+
+    made = found.session()
+
+    assert (found.country, found.last_active_at) == ("FR", NOW)
+    assert held == "FR"
+    assert (made.country, made.last_active_at) == ("FR", NOW)
+
+
+def test_a_session_comes_with_its_user(app: Flask, store: Store, session: Any) -> None:
+    """Both were read at once, and each column is what it was on whoever asks twice."""
+    session_id, agent = session.id, session.user_agent
+    db.session.remove()
+    found = store.find(session_id)
+    assert found is not None
+
+    with statements(app) as seen:
+        made = found.session()
+        user = made.user
+
+    assert user is not None
+    assert user is found.user()
+    assert user.email == "ada@example.com"
+    assert [found.user_agent, found.user_agent, made.user_agent] == [agent] * 3
+    assert seen == []
+
+
+def test_what_the_app_has_not_committed_yet_is_found(store: Store, session: Any) -> None:
+    """On the connection that the app holds: another could wait for this one's locks."""
+    session.name = "not committed"
+    db.session.flush()
+
+    found = store.find(session.id)
+
+    assert found is not None
+    assert found.name == "not committed"
+
+
+def test_a_pool_without_a_connection_is_asked_once(
+    store: Store, session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a connection that broke is replaced: who has waited thirty seconds waits no more."""
+    tries: list[object] = []
+
+    def refuse(*about: object) -> None:
+        tries.append(about)
+        raise sa.exc.TimeoutError("no connection is free")
+
+    monkeypatch.setattr(store, "_read", refuse)
+
+    with pytest.raises(StoreUnavailable):
+        store.find(session.id)
+
+    assert len(tries) == 1
+
+
+def test_a_person_who_is_not_added_yet_has_a_number(store: Store, ada: User) -> None:
+    """The app may have given it; of anybody else it is the one of the row."""
+    assert store.id_of(User(id=7)) == 7
+    assert store.id_of(ada) == sa.inspect(ada).identity[0]
 
 
 def test_what_was_found_has_the_columns_of_a_session_only(store: Store, session: Any) -> None:

@@ -3,15 +3,21 @@
 #
 #   tools/matrix.sh PYTHON [pytest options]   PYTHON is the one that `make test` has covered
 #
-# The lowest versions run on every engine, the other Pythons on SQLite; all without the browser,
-# what is slow, faults of real servers, and the coverage gate. WORKERS sets the number of pytest-xdist
-# processes. LOWEST_PYTHON (default: the oldest found) runs the lowest versions.
+# The lowest versions run on every engine, each other Python on some of the engines' variants
+# (tests/engines.py); all without the browser, what is slow, faults of real servers, and the coverage
+# gate. WORKERS sets the number of pytest-xdist processes. LOWEST_PYTHON (default: the oldest found)
+# runs the lowest versions.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 covered_python=$1
 shift
 supported=(3.10 3.11 3.12 3.13)
+declare -A engines=(
+  [3.10]=sqlite-wal,sqlite-memory
+  [3.12]=postgresql-psycopg2
+  [3.13]=mariadb-latin1
+)
 environments=.venvs
 workers=${WORKERS:-2}
 
@@ -63,9 +69,9 @@ for version in "${supported[@]}"; do
     [ -n "$oldest" ] || oldest=$covered_python
   elif python=$(find_python "$version"); then
     [ -n "$oldest" ] || oldest=$python
-    run_suite "$version" "$python" "" -k "not postgresql and not mariadb" "$@"
+    DEVICE_SESSIONS_TEST_ENGINES=${engines[$version]:-sqlite} run_suite "$version" "$python" "" "$@"
   else
-    missing+=("$version")
+    missing+=("$version (${engines[$version]:-sqlite})")
   fi
 done
 

@@ -18,8 +18,6 @@ from flask_device_sessions.testing import Browser
 from tests import engines
 from tests.support import add_views, bare_app, hash_of, sign_in, who
 
-pytestmark = pytest.mark.engines
-
 db = SQLAlchemy()
 
 

@@ -14,8 +14,6 @@ from flask_device_sessions.testing import Browser
 from tests import engines
 from tests.support import add_user, db, make_app, sign_in, who
 
-pytestmark = pytest.mark.engines
-
 on_servers = pytest.mark.parametrize("engine", ["postgresql", "mariadb"], indirect=True)
 on_mariadb = pytest.mark.parametrize("engine", ["mariadb"], indirect=True)
 on_postgresql = pytest.mark.parametrize("engine", ["postgresql"], indirect=True)

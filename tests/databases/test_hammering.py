@@ -22,7 +22,7 @@ from tests.support import add_user, db
 
 SECONDS = float(os.environ.get("DEVICE_SESSIONS_TEST_SECONDS", "1.5"))
 
-pytestmark = [pytest.mark.engines, pytest.mark.slow, pytest.mark.timeout(300 + SECONDS)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300 + SECONDS)]
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from tests.databases.steps import Pair, every_order
 from tests.engines import Engine
 from tests.support import PASSWORD, User, add_user, db, hash_of, jar_of, sign_in
 
-pytestmark = [pytest.mark.engines, pytest.mark.slow]
+pytestmark = [pytest.mark.slow]
 
 SWITCHES = int(os.environ.get("DEVICE_SESSIONS_TEST_SWITCHES", "1"))
 LIMIT = 2

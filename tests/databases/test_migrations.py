@@ -22,7 +22,6 @@ from tests import engines
 from tests.support import bare_app
 
 pytestmark = [
-    pytest.mark.engines,
     pytest.mark.connections,
     # Flask-Migrate's own env.py asks Flask-SQLAlchemy the old way first.
     pytest.mark.filterwarnings("ignore:'get_engine' is deprecated:DeprecationWarning"),

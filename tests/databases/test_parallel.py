@@ -19,7 +19,7 @@ from tests.support import add_user, sign_in
 LOGINS = 30
 LIMIT = 3
 
-pytestmark = [pytest.mark.engines, pytest.mark.connections]
+pytestmark = [pytest.mark.connections]
 
 
 @pytest.fixture

@@ -12,8 +12,6 @@ from flask_device_sessions.testing import IPHONE, Browser
 from tests import engines
 from tests.support import add_user, db, make_app, sign_in, who
 
-pytestmark = pytest.mark.engines
-
 SQL = Path(__file__).parents[2] / "docs/snippets/databases/partitions.sql"
 
 

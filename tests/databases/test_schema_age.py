@@ -25,7 +25,6 @@ from flask_device_sessions.tokens import SessionToken
 from tests import engines
 
 pytestmark = [
-    pytest.mark.engines,
     pytest.mark.connections,
     # Flask-Migrate's own env.py asks Flask-SQLAlchemy the old way first.
     pytest.mark.filterwarnings("ignore:'get_engine' is deprecated:DeprecationWarning"),
@@ -38,8 +37,6 @@ FIRST = "9a957cd32e0b"
 @pytest.fixture
 def app(engine: engines.Engine, tmp_path: Path, worker_id: str) -> Iterator[Flask]:
     """The example app on an empty database of its own."""
-    if engine.is_in_memory:
-        pytest.skip("a migration needs a database that outlives a connection")
     prepared = engines.prepare(engine.variant, f"{worker_id}_age", tmp_path)
     config = {"SQLALCHEMY_DATABASE_URI": prepared.uri, "WTF_CSRF_ENABLED": False, "TESTING": True}
     app = create_app(config, instance_path=str(tmp_path))

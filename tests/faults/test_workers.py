@@ -64,7 +64,6 @@ for step in range(steps + 3):
 """
 
 
-@pytest.mark.engines
 def test_a_worker_that_is_killed_at_each_step_of_a_sign_in(
     app: Flask, schema: Engine, note: Note
 ) -> None:
@@ -219,7 +218,6 @@ KINDS = {
 }
 
 
-@pytest.mark.engines
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_answer_names_another_person(
     filled: str, schema: Engine, tmp_path: Path, note: Note, kind: str

@@ -68,6 +68,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "store": (
         "tests/test_store.py",
         "tests/test_proxies.py",
+        "tests/databases/test_binds.py",
         "tests/test_faults.py",
         "tests/flows/test_two_devices.py",
         "tests/flows/test_rotation.py",
