@@ -473,9 +473,8 @@ def test_a_session_comes_with_its_user(app: Flask, store: Store, session: Any) -
         made = found.session()
         user = made.user
 
-    assert user is not None
-    assert user is found.user()
     assert user.email == "ada@example.com"
+    assert user is found.user()
     assert [found.user_agent, found.user_agent, made.user_agent] == [agent] * 3
     assert seen == []
 

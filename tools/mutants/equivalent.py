@@ -60,4 +60,38 @@ EQUIVALENT: dict[str, dict[tuple[str, str], str]] = {
             "() -> None",
         ): "Either is no limit, and refused.",
     },
+    "store": {
+        (
+            'T = TypeVar("T")',
+            'TypeVar("T") -> None',
+        ): "Only type checkers read it.",
+        (
+            'T = TypeVar("T")',
+            "\"T\" -> 'TXX'",
+        ): "Only type checkers read it.",
+        (
+            '_READS_ARE_OLD = "flask_device_sessions.reads_are_old"',
+            '"flask_device_sessions.reads_are_old" -> None',
+        ): "Any key of its own will do.",
+        (
+            '_READS_ARE_OLD = "flask_device_sessions.reads_are_old"',
+            "\"flask_device_sessions.reads_are_old\" -> 'flask_device_sessions.reads_are_oldXX'",
+        ): "Any key of its own will do.",
+        (
+            "self._asked = dict(zip(_ASKED, row[: len(_ASKED)], strict=True))",
+            "True -> False",
+        ): "The row has these columns: the SELECT is made of the same names.",
+        (
+            "values = dict(zip(self._others, row[self._slice], strict=True), **known)",
+            "True -> False",
+        ): "The row has these columns: the SELECT is made of the same names.",
+        (
+            "vars(self).update(self._asked)",
+            "vars(self).update(self._asked) -> pass",
+        ): "__getattr__ finds them in the row, only slower.",
+        (
+            "vars(self)[name] = value",
+            "vars(self)[name] = value -> pass",
+        ): "It is looked for in the row again, only slower.",
+    },
 }
