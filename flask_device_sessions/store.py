@@ -411,7 +411,6 @@ class Store:
         except STORE_FAULTS:
             # A Galera node without quorum refuses even ROLLBACK.
             self.session().invalidate()
-            self.session.remove()
 
     def give_up(self, error: Exception) -> StoreUnavailable:
         """Leave the app's session usable, and return the error of ours that says what happened."""
@@ -538,7 +537,9 @@ class Store:
         table = self.models.session.__table__
         by_id = {session.id: reason for session, reason in reasons.items()}
         distinct = set(by_id.values())
-        why = distinct.pop() if len(distinct) == 1 else sa.case(by_id, value=table.c.id)
+        # Compared one by one: as the `value` of a CASE, ids would not get the column's type.
+        cases = ((table.c.id == id_, reason) for id_, reason in by_id.items())
+        why = distinct.pop() if len(distinct) == 1 else sa.case(*cases)
         ended: Any = self.execute(
             sa.update(table)
             # An expression, for SQLite would walk the index of `ended_at` through all live rows.

@@ -230,6 +230,167 @@ def test_a_unit_that_fails_for_good_is_not_repeated(store: Store, ada: User) -> 
     assert tries == [0]
 
 
+def test_a_unit_that_refuses_leaves_nothing_behind(store: Store, ada: User) -> None:
+    """What it had written is rolled back, if the app had nothing unsaved."""
+
+    def unit() -> None:
+        db.session.execute(_person(99))
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        store.run(unit)
+
+    assert db.session.get(User, 99) is None
+
+
+@pytest.mark.connections
+def test_a_unit_sees_what_is_there_now(store: Store, session: Any) -> None:
+    """Not what was there when the app read first in this transaction (REPEATABLE READ)."""
+    table = store.models.session.__table__
+    db.session.scalar(sa.select(table.c.name))
+    with store.engine.begin() as other:
+        other.execute(sa.update(table).values(name="newer"))
+
+    name = store.run(lambda: db.session.scalar(sa.select(table.c.name)))
+
+    assert name == "newer"
+
+
+# -- look and locks ----------------------------------------------------------------------------
+
+
+def _lost() -> Exception:
+    return sa.exc.OperationalError("SELECT", {}, Exception(), connection_invalidated=True)
+
+
+def test_a_question_is_asked_again_on_a_new_connection(store: Store, ada: User) -> None:
+    """One that died while idle is replaced once."""
+    db.session.rollback()
+    answers: list[Any] = [_lost(), "yes"]
+
+    def question() -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert store.look(question) == "yes"
+    assert answers == []
+
+
+@pytest.mark.parametrize(
+    "error", [sa.exc.TimeoutError("no connection"), sa.exc.OperationalError("", {}, Exception())]
+)
+def test_other_failures_of_a_question_are_reported_at_once(
+    store: Store, ada: User, error: Exception
+) -> None:
+    """Who has waited for a connection waits no second time."""
+    db.session.rollback()
+    asked: list[int] = []
+
+    def question() -> None:
+        asked.append(1)
+        raise error
+
+    with pytest.raises(StoreUnavailable):
+        store.look(question)
+
+    assert asked == [1]
+
+
+def test_a_question_beside_unsaved_work_is_asked_once(store: Store, ada: User) -> None:
+    """A second try would need a rollback, and that would lose the work."""
+    db.session.rollback()
+    pending = User(email="pending@example.com")
+    db.session.add(pending)
+    asked: list[int] = []
+
+    def question() -> None:
+        asked.append(1)
+        raise _lost()
+
+    with pytest.raises(StoreUnavailable):
+        store.look(question)
+
+    assert asked == [1]
+    assert pending in db.session.new
+
+
+def test_after_a_failed_question_the_session_works(store: Store, ada: User) -> None:
+    """PostgreSQL refuses everything after a failed statement until there is a rollback."""
+    number = ada.id
+    db.session.rollback()
+
+    with pytest.raises(StoreUnavailable):
+        store.look(lambda: db.session.execute(sa.text("SELECT * FROM no_such_thing")))
+
+    assert db.session.get(User, number) is not None
+
+
+def test_after_a_failure_is_given_up_the_session_works(store: Store, ada: User) -> None:
+    """The caller reports it, and may go on."""
+    number = ada.id
+    with pytest.raises(sa.exc.DBAPIError) as caught:
+        db.session.execute(sa.text("SELECT * FROM no_such_thing"))
+
+    explained = store.give_up(caught.value)
+
+    assert isinstance(explained, StoreUnavailable)
+    assert db.session.get(User, number) is not None
+
+
+@pytest.mark.connections
+def test_a_person_is_locked_for_every_other_change(store: Store, ada: User) -> None:
+    """Another connection cannot lock them too; on a server, it can lock somebody else."""
+    bob = add_user("bob@example.com")
+    ids = ada.id, bob.id
+    db.session.commit()
+    store.lock_user(ids[0])
+    is_sqlite = store.engine.dialect.name == "sqlite"
+    lock = "BEGIN IMMEDIATE" if is_sqlite else "SELECT id FROM {} WHERE id = {} FOR UPDATE NOWAIT"
+    quoted = store.engine.dialect.identifier_preparer.format_table(User.__table__)
+    free = []
+    for number in ids:
+        with store.engine.connect() as other:
+            if is_sqlite:
+                other.exec_driver_sql("PRAGMA busy_timeout = 0")
+            try:
+                other.exec_driver_sql(lock.format(quoted, number))
+                free.append(number)
+            except sa.exc.DBAPIError:
+                other.invalidate()
+
+    assert free == ([] if is_sqlite else [ids[1]])
+
+
+@pytest.mark.connections
+def test_behind_the_lock_a_read_is_of_now(store: Store, session: Any) -> None:
+    """Although the app has read before in this transaction, what others ended has ended."""
+    user_id, session_id = session.user_id, session.id
+    db.session.rollback()
+    table = store.models.session.__table__
+    db.session.scalar(sa.select(table.c.name))
+    with store.engine.begin() as other:
+        other.execute(sa.update(table).values(ended_at=NOW, end_reason="logout"))
+    store.lock_user(user_id)
+
+    live = store.lock_live(user_id)
+
+    assert live == []
+    assert store.find_session(session_id) is not None
+
+
+def test_a_table_that_is_missing_is_named(context: None) -> None:
+    """The sessions table, too."""
+    app = make_app()
+    with app.app_context():
+        User.__table__.create(db.engine)
+        store = app.extensions["device_sessions"]._state.store
+
+        with pytest.raises(StoreUnavailable, match="device_sessions"):
+            store.find(uuid.uuid4())
+
+
 def test_a_failure_inside_the_apps_transaction_is_the_apps(store: Store, ada: User) -> None:
     """With commit=False nothing is rolled back here: the app decides."""
 

@@ -67,6 +67,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     ),
     "store": (
         "tests/test_store.py",
+        "tests/test_store_queries.py",
         "tests/test_proxies.py",
         "tests/databases/test_binds.py",
         "tests/test_faults.py",
@@ -229,7 +230,7 @@ def _score(module: str, is_wordy: bool) -> float:
 
 
 def _try(module: str, source: str, reach: Reach, mutant: Mutant, is_wordy: bool) -> int:
-    tests = reach.of(source, mutant.line, SECONDS, MODULES[module][0])
+    tests = reach.of(source, mutant.line, SECONDS, f"tests/test_{module}")
     # What noticed the changes before this one is likely to notice it, too.
     likely = [test for test in reversed(_noticers) if test in tests]
     tests = [*dict.fromkeys(likely), *(test for test in tests if test not in likely)]

@@ -86,6 +86,10 @@ EQUIVALENT: dict[str, dict[tuple[str, str], str]] = {
             "True -> False",
         ): "The row has these columns: the SELECT is made of the same names.",
         (
+            "if time.monotonic() > deadline or not (is_transient(error) or is_conflict(error)):",
+            "time.monotonic() > deadline -> time.monotonic() >= deadline",
+        ): "A clock that stands still at the very deadline.",
+        (
             "vars(self).update(self._asked)",
             "vars(self).update(self._asked) -> pass",
         ): "__getattr__ finds them in the row, only slower.",

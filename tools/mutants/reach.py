@@ -39,7 +39,7 @@ class Reach(NamedTuple):
         Args:
             source: the module's text.
             line: the line's number.
-            own: the file of tests that is about this module: before all others.
+            own: how the files are named that are about this module: before all others.
             seconds: how long they may take together; what is left out can only lower a score.
         """
         found = self._reaching(_statement_around(source, line))
@@ -52,8 +52,8 @@ class Reach(NamedTuple):
         quickest = sorted(
             found,
             key=lambda test: (
+                not test.startswith(own),
                 *_engine(test),
-                test.partition("::")[0] != own,
                 test not in users,
                 self.times[test],
                 test,
