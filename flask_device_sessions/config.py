@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from .errors import ConfigError
@@ -332,7 +333,7 @@ class Settings:
         settings._check_together()
         return settings
 
-    @property
+    @cached_property
     def effective_touch_interval(self) -> timedelta:
         """:attr:`touch_interval`, shortened so that the idle limit stays sharp."""
         if self.idle_timeout is None:

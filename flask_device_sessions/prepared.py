@@ -55,15 +55,15 @@ class Row:
     """What the driver returned, as Python values; those past the first ones once one is asked.
 
     Args:
-        values: as they came.
+        values: as they came; changed here.
         decoders: by column.
         first: how many of the columns are asked of every row.
     """
 
     __slots__ = ("_first", "_others", "_values")
 
-    def __init__(self, values: Sequence[Any], decoders: _Decoders, first: int) -> None:
-        self._values = list(values)
+    def __init__(self, values: list[Any], decoders: _Decoders, first: int) -> None:
+        self._values = values
         self._first = first
         self._others: Sequence[tuple[int, Processor]] = decoders.others
         self._decode(decoders.first)
@@ -131,6 +131,7 @@ class Lookup:
         self._statement = statement
         self._columns = columns
         self._key = key
+        self._key_places = [place for place, column in enumerate(columns) if column is key]
         self._plans: WeakKeyDictionary[sa.Engine, _Plan] = WeakKeyDictionary()
 
     def first(self, engine: sa.Engine, key: Any) -> Row | None:
@@ -164,7 +165,10 @@ class Lookup:
         connection.close()
         if row is None or plan.decoders is None:
             return None
-        return Row(row, plan.decoders, self._first)
+        values = list(row)
+        for place in self._key_places:
+            values[place] = key  # the row has this one: it need not be decoded
+        return Row(values, plan.decoders, self._first)
 
     def _make_plan(self, engine: sa.Engine) -> _Plan:
         dialect = engine.dialect
@@ -185,7 +189,7 @@ class Lookup:
             decode = column.type.dialect_impl(dialect).result_processor(
                 dialect, description[place][1]
             )
-            if decode is not None:
+            if decode is not None and place not in self._key_places:
                 (decoders.first if place < self._first else decoders.others).append((place, decode))
         return decoders
 

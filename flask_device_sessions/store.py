@@ -81,7 +81,7 @@ class Found:
     def session(self) -> Any:
         """Return the row as an object of the session model, in the app's database session."""
         store = self._store
-        known = self._asked | self._notes
+        known = {**self._asked, **self._notes}
         if store.user_shape is not None:
             known["user"] = self.user()
         return store.session_shape.adopt(store.session(), self._row, known)

@@ -87,15 +87,13 @@ class SessionToken(Credential):
             raw = urlsafe_b64decode(text[1:] + "=")
         except (Base64Error, ValueError) as error:
             raise BadToken("This credential is not base64url text.") from error
-        token = cls(uuid.UUID(bytes=raw[:_ID_BYTES]), raw[_ID_BYTES:]) if _fits(raw) else None
-        if token is None or token.text() != text:
+        if len(raw) != _ID_BYTES + _SECRET_BYTES or _as_text(raw) != text:
             raise BadToken("This credential does not have the shape of one.")
-        return token
+        return cls(uuid.UUID(bytes=raw[:_ID_BYTES]), raw[_ID_BYTES:])
 
     def text(self) -> str:
         """Return the credential in clear: 44 URL-safe characters, the first one its version."""
-        raw = self.id.bytes + self.secret
-        return _VERSION + urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
+        return _as_text(self.id.bytes + self.secret)
 
 
 @dataclass(frozen=True)
@@ -179,8 +177,8 @@ def _from_base62(digits: str) -> int:
     return number
 
 
-def _fits(raw: bytes) -> bool:
-    return len(raw) == _ID_BYTES + _SECRET_BYTES
+def _as_text(raw: bytes) -> str:
+    return _VERSION + urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
 
 
 def new_browser_id() -> bytes:

@@ -20,6 +20,7 @@ from flask import Flask, Request, Response
 from .ambient import utc_now
 from .clients import Client
 from .config import Settings
+from .cookies import sent
 from .errors import BadToken
 from .logs import Throttled
 from .signing import Purpose, Signatures
@@ -78,7 +79,7 @@ class Transport:
         """Return the credential that the request carries; ``None`` for none or a forged one."""
         if is_bearer(request):
             return self._read_bearer(request)
-        signed = request.cookies.get(self.cookie_name(app))
+        signed = sent(request, self.cookie_name(app))
         if signed is None:
             return None
         try:
@@ -97,9 +98,9 @@ class Transport:
 
     def read_browser_id(self, app: Flask, request: Request) -> bytes | None:
         """Return the browser's name from its cookie; ``None`` for none or a forged one."""
-        signed = request.cookies.get(self.browser_cookie_name(app), "")
+        signed = sent(request, self.browser_cookie_name(app))
         try:
-            text = self.signatures(app).unsign(Purpose.BROWSER, signed)
+            text = self.signatures(app).unsign(Purpose.BROWSER, signed or "")
             return urlsafe_b64decode(text + "==")
         except (BadToken, Base64Error, ValueError):
             return None

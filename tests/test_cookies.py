@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from flask import Flask, session
+from flask import Flask, Request, session
 from flask.sessions import SecureCookieSessionInterface
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flask_device_sessions import cookies
 
@@ -122,3 +124,23 @@ def test_settings_of_the_apps_own_stay() -> None:
 
     assert vars(app.session_interface) == {"salt": "mine"}
     assert isinstance(app.session_interface, cookies.SparingSessionInterface)
+
+
+@given(
+    st.lists(
+        st.sampled_from(["one", "two", "=", ";", " ", "\t", '"', "\\", "x.y-_", "\x0b", "é", ","])
+    ).map("".join)
+)
+def test_one_cookie_is_what_werkzeug_finds(header: str) -> None:
+    """Whatever else a browser or a stranger sends beside it."""
+    request = Request({"HTTP_COOKIE": header.encode().decode("latin1")})
+
+    for name in ("one", "two"):
+        assert cookies.sent(request, name) == request.cookies.get(name)
+
+
+def test_the_first_of_two_cookies_with_a_name_counts() -> None:
+    """The one with the longer path, which browsers send first (RFC 6265 5.4)."""
+    assert cookies.sent(Request({"HTTP_COOKIE": "b=0; a=1; a=2"}), "a") == "1"
+    assert cookies.sent(Request({"HTTP_COOKIE": "aa=1; b=a"}), "a") is None
+    assert cookies.sent(Request({}), "a") is None
