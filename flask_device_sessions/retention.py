@@ -170,10 +170,12 @@ class Retention:
         """
         columns = self._events.c
         is_more = sa.or_(sa.func.count() > 1, sa.func.max(columns.action) != EVENTS_PURGED)
+        # An expression, for SQLite would walk the index of `user_id` through the whole trail.
+        person = sa.func.coalesce(columns.user_id, None)
         statement = (
-            sa.select(columns.user_id, sa.func.max(columns.sequence).label("through"))
+            sa.select(person.label("user_id"), sa.func.max(columns.sequence).label("through"))
             .where(columns.created_at < before, columns.user_id.is_not(None))
-            .group_by(columns.user_id)
+            .group_by(person)
             .having(is_more)
         )
         return list(self._store.execute(statement))

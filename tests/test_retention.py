@@ -477,6 +477,24 @@ def test_batches_are_found_by_an_index(
     assert [plan for plan in plans if "Seq Scan" in plan] == []
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_old_events_are_found_by_their_age(
+    app: Flask, extension: DeviceSessions, ada: User, old_trail: list[Any]
+) -> None:
+    """Not by a walk through the trails of all people, which SQLite takes for shorter."""
+    rows = extension._state.housekeeping.rows
+    with statements(app) as seen:
+        found = rows.list_old_chains(utc_now() - RETENTION)
+    (select,) = (sql for sql in seen if "GROUP BY" in sql)
+    with db.engine.connect() as connection:
+        plan = connection.exec_driver_sql(
+            f"EXPLAIN QUERY PLAN {select}", ("x",) * select.count("?")
+        ).all()
+
+    assert [(row.user_id, row.through) for row in found] == [(ada.id, old_trail[-2])]
+    assert "created_at<?" in str(plan)
+
+
 # -- Erasing -----------------------------------------------------------------------------------
 
 
