@@ -52,7 +52,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         needs_another = name == "sqlite-memory" and item.get_closest_marker("connections")
         if needs_another or (name and name not in engines.NAMES):
             beside.append(item)
-        elif name and all(mark.args[0] != "engine" for mark in item.iter_markers("parametrize")):
+        elif name and all(
+            "engine" not in mark.args[0] for mark in item.iter_markers("parametrize")
+        ):
             item.add_marker("contract")
             item.user_properties.append(("contract", name))
     if beside:

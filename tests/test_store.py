@@ -96,6 +96,20 @@ def test_a_touch_is_due_after_the_interval_not_at_its_end(store: Store, session:
 
 
 @pytest.mark.connections
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_who_comes_after_a_touch_waits_again(store: Store, session: Any) -> None:
+    """The connection goes back to the pool with the patience that it had."""
+    with store.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA busy_timeout = 1234")
+
+    touched = store.touch(session.id, NOW, EARLIER, {})
+
+    with store.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 1234
+    assert touched
+
+
+@pytest.mark.connections
 def test_touch_does_not_wait_for_a_lock(store: Store, session: Any) -> None:
     """While somebody else holds the row, a touch gives way at once."""
     session_id = session.id
@@ -730,6 +744,21 @@ def test_nothing_of_a_deleted_person_is_left(
     ]
 
     assert rows == [0, 0, 0]
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_a_number_that_is_given_again_comes_without_a_past(store: Store, session: Any) -> None:
+    """SQLite gives a deleted person's number to the next one, and may keep no foreign keys."""
+    number = session.user_id
+    db.session.execute(sa.delete(User).where(User.id == number))
+    db.session.commit()
+    left = db.session.scalar(sa.select(sa.func.count()).select_from(store.models.session))
+
+    db.session.add(User(id=number, email="next@example.com"))
+    db.session.commit()
+
+    assert left == 1
+    assert store.list_sessions(number) == []
 
 
 def test_people_can_be_added_before_the_migration_ran() -> None:
