@@ -7,6 +7,7 @@ next one goes on, and the audit chain verifies in between.
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -124,12 +125,18 @@ class Housekeeping:
         """Look through a whole table, for what no index finds, and delete that batch by batch."""
         after, is_end = None, False
         while not is_end:
-            window = self._read(partial(self.rows.window, kind, after))
-            rows = self._read(partial(find, window))
+            after, rows = self._store.run(partial(self._look_through, kind, find, after))
             for first in range(0, len(rows), size):
                 batch = rows[first : first + size]
                 yield kind, self._store.run(partial(delete, batch))
-            after, is_end = window.last, window.last is None
+            is_end = after is None
+
+    def _look_through(
+        self, kind: str, find: Callable[[Window], list[Any]], after: uuid.UUID | None
+    ) -> tuple[uuid.UUID | None, list[Any]]:
+        """Return where the next part of a table ends, and what was found in it."""
+        window = self.rows.window(kind, after)
+        return window.last, find(window)
 
     def _read(self, unit: Callable[[], Any]) -> Any:
         return self._store.run(unit, commit=False)
