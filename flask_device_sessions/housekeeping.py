@@ -11,17 +11,23 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from . import records
 from .audit import Entry, Trail
 from .chain import EVENTS_PURGED, purge_mark, verify
 from .clients import Client
-from .errors import NoSuchUser
+from .errors import NoSuchUser, SchemaError, StoreUnavailable
 from .retention import Purged, Retention, Window
 from .store import Store
 
+T = TypeVar("T")
+
 _logger = logging.getLogger("flask_device_sessions")
+
+#: How often a purge tries each transaction: it has time, and sign-ins go first. (A busy SQLite
+#: lets each try wait for 5 s.)
+_TRIES = 12
 
 #: What was deleted from which table (a field of :class:`Purged`), batch by batch.
 Batches = Iterator[tuple[str, int]]
@@ -94,7 +100,7 @@ class Housekeeping:
             )
             return
         try:
-            is_marked = self._store.run(partial(self._mark, user_id, through, now))
+            is_marked = self._run(partial(self._mark, user_id, through, now))
         except NoSuchUser:
             return  # deleted meanwhile, and the events with them
         if is_marked:
@@ -112,7 +118,7 @@ class Housekeeping:
         return True
 
     def _repeat(self, kind: str, delete: Callable[[], int]) -> Batches:
-        while number := self._store.run(delete):
+        while number := self._run(delete):
             yield kind, number
 
     def _walk(
@@ -125,10 +131,10 @@ class Housekeeping:
         """Look through a whole table, for what no index finds, and delete that batch by batch."""
         after, is_end = None, False
         while not is_end:
-            after, rows = self._store.run(partial(self._look_through, kind, find, after))
+            after, rows = self._run(partial(self._look_through, kind, find, after))
             for first in range(0, len(rows), size):
                 batch = rows[first : first + size]
-                yield kind, self._store.run(partial(delete, batch))
+                yield kind, self._run(partial(delete, batch))
             is_end = after is None
 
     def _look_through(
@@ -137,6 +143,17 @@ class Housekeeping:
         """Return where the next part of a table ends, and what was found in it."""
         window = self.rows.window(kind, after)
         return window.last, find(window)
+
+    def _run(self, unit: Callable[[], T]) -> T:
+        tries = 1
+        while True:
+            try:
+                return self._store.run(unit)
+            except StoreUnavailable as error:
+                if isinstance(error, SchemaError) or tries == _TRIES:
+                    raise
+                _logger.warning("The purge tries again: %s", error)
+            tries += 1
 
     def _read(self, unit: Callable[[], Any]) -> Any:
         return self._store.run(unit, commit=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -31,6 +32,7 @@ from flask_device_sessions.clients import Client
 from flask_device_sessions.config import Settings
 from flask_device_sessions.ids import new_id
 from flask_device_sessions.testing import Browser, DeviceSessionFactory
+from tests.engines import Engine
 from tests.support import User, add_user, db, make_app, sign_in, statements, who
 
 DAY = timedelta(days=1)
@@ -186,6 +188,36 @@ def test_purge_says_when_the_database_refuses() -> None:
 
     with app.app_context(), pytest.raises(StoreUnavailable, match="flask db upgrade"):
         app.extensions["device_sessions"].purge()
+
+
+@pytest.mark.connections
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_a_purge_waits_for_a_busy_database(
+    schema: Engine, extension: DeviceSessions, ada: User
+) -> None:
+    """SQLite lets one write at a time, and is not fair: the purge outlasts who is in its way."""
+    add_session(ada, ended_at=utc_now() - OLD, end_reason="logout")
+    app = make_app(schema.uri, SQLALCHEMY_ENGINE_OPTIONS={"connect_args": {"timeout": 0.01}})
+    other = sqlite3.connect(str(sa.make_url(schema.uri).database), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    told: list[str] = []
+
+    class LetGo(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(record.getMessage())
+            if other.in_transaction:
+                other.execute("ROLLBACK")
+
+    handler, logger = LetGo(), logging.getLogger("flask_device_sessions")
+    logger.addHandler(handler)
+    with app.app_context():
+        purged = app.extensions["device_sessions"].purge()
+    logger.removeHandler(handler)
+    other.close()
+
+    assert purged == Purged(sessions=1)
+    assert len(told) == 1
+    assert "database is locked" in told[0]
 
 
 # -- Devices -----------------------------------------------------------------------------------
