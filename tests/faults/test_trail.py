@@ -20,7 +20,7 @@ from flask_device_sessions.testing import FIREFOX
 from tests.engines import Engine
 from tests.faults.conftest import Note
 from tests.faults.watch import ALL_DOWN, PEOPLE, Watch
-from tests.support import db
+from tests.support import add_user, db
 
 pytestmark = [pytest.mark.faults, pytest.mark.connections]
 
@@ -91,12 +91,11 @@ def test_a_purge_beside_sign_ins(app: Flask, schema: Engine, note: Note) -> None
 
 
 def _add_old(extension: DeviceSessions) -> None:
-    """Insert sessions that ended long ago."""
+    """Insert sessions that ended long ago, of people who come no more."""
     long_ago = utc_now() - timedelta(days=400)
-    user_id = extension.id_of(extension.find_person(PEOPLE[0]))
+    user_ids = [add_user(f"gone{number}@example.com").id for number in range(100)]
     times = ("created_at", "authenticated_at", "last_active_at", "ended_at")
     row = {
-        "user_id": user_id,
         "kind": "browser",
         "token_digest": "0" * 64,
         "scopes": [],
@@ -108,7 +107,8 @@ def _add_old(extension: DeviceSessions) -> None:
     }
     insert = sa.insert(extension.session_model.__table__)
     for first in range(0, OLD, 10_000):
-        rows = [row | {"id": new_id()} for _ in range(min(10_000, OLD - first))]
+        numbers = range(first, min(first + 10_000, OLD))
+        rows = [row | {"id": new_id(), "user_id": user_ids[n % 100]} for n in numbers]
         db.session.execute(insert, rows)
     db.session.commit()
 
