@@ -7,6 +7,7 @@ next one goes on, and the audit chain verifies in between.
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -147,8 +148,11 @@ class Housekeeping:
     def _run(self, unit: Callable[[], T]) -> T:
         tries = 1
         while True:
+            began = time.monotonic()
             try:
-                return self._store.run(unit)
+                result = self._store.run(unit)
+                self.rows.give_way(time.monotonic() - began)
+                return result
             except StoreUnavailable as error:
                 if isinstance(error, SchemaError) or tries == _TRIES:
                     raise

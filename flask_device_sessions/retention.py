@@ -7,6 +7,7 @@ LIMIT in a subquery. What made a row due is asked again as it is deleted.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
@@ -91,6 +92,14 @@ class Retention:
     def batch(self, size: int) -> int:
         """Return how many rows one transaction may delete on this engine."""
         return min(size, _SQLITE_BATCH) if self._is_sqlite else size
+
+    def give_way(self, seconds: float) -> None:
+        """Leave SQLite's one writer's place free for as long as a transaction has held it.
+
+        Who waits for it looks now and then, and would find it taken by the next batch each time.
+        """
+        if self._is_sqlite:
+            time.sleep(seconds)
 
     @property
     def _is_sqlite(self) -> bool:

@@ -190,6 +190,23 @@ def test_purge_says_when_the_database_refuses() -> None:
         app.extensions["device_sessions"].purge()
 
 
+def test_a_purge_leaves_room_for_other_writers(
+    app: Flask, extension: DeviceSessions, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On SQLite, half of the time: a sign-in that looks now and then finds the place free."""
+    for _ in range(3):
+        add_session(ada, ended_at=utc_now() - OLD, end_reason="logout")
+    is_sqlite = db.engine.dialect.name == "sqlite"
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+
+    purged = extension.purge(batch_size=1)
+
+    assert purged.sessions == 3
+    assert len(pauses) >= 3 if is_sqlite else pauses == []
+    assert all(pause > 0 for pause in pauses)
+
+
 @pytest.mark.connections
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 def test_a_purge_waits_for_a_busy_database(
