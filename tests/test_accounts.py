@@ -101,6 +101,7 @@ def test_the_refusal_is_the_same_for_an_account_that_does_not_exist(
     assert answers[0][:3] == (5, 0, 0)
 
 
+@pytest.mark.connections
 def test_fifty_parallel_guesses_compute_ten_hashes(
     app: Flask, ada: User, hashes: list[str]
 ) -> None:

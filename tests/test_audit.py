@@ -172,6 +172,7 @@ def test_a_cut_off_end_is_found_with_an_anchor(
     assert [finding.problem for finding in with_anchor.findings] == ["truncated"]
 
 
+@pytest.mark.connections
 def test_the_chain_has_a_key_of_its_own(ada: User, app: Flask, trail: Any) -> None:
     """With AUDIT_KEY, neither SECRET_KEY nor an older key in the wrong place will do."""
     uri = app.config["SQLALCHEMY_DATABASE_URI"]
@@ -183,6 +184,7 @@ def test_the_chain_has_a_key_of_its_own(ada: User, app: Flask, trail: Any) -> No
     assert not report
 
 
+@pytest.mark.connections
 def test_events_written_before_a_key_was_rotated_still_verify(app: Flask, ada: User) -> None:
     """Newest first: the new key writes, the old one is still believed where it was used."""
     uri = app.config["SQLALCHEMY_DATABASE_URI"]

@@ -87,6 +87,7 @@ def test_an_error_is_sqlalchemys(store: Store) -> None:
     assert _core(store, new_id()) is None
 
 
+@pytest.mark.connections
 def test_no_connection_is_kept(store: Store) -> None:
     """Nor is one left in a transaction, or without one for those who want it."""
     store._lookup.first(store.engine, new_id())

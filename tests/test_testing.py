@@ -95,6 +95,7 @@ def test_login_needs_no_app_context(app: Flask, laptop: Browser) -> None:
     assert who(laptop) == "ada@example.com"
 
 
+@pytest.mark.connections
 def test_login_uses_the_clients_app_whichever_is_running(app: Flask, ada: User) -> None:
     """In a test with two apps, the browser's own one names its cookies."""
     other = make_app(

@@ -133,6 +133,7 @@ def test_nobody_else_sees_another_person(app: Flask, ada: User, bob: Browser) ->
     assert len(seen) == 3
 
 
+@pytest.mark.connections
 def test_without_the_setting_nobody_is_an_administrator(ada: User, app: Flask) -> None:
     """The default is nobody."""
     other = make_app(app.config["SQLALCHEMY_DATABASE_URI"])
@@ -305,6 +306,7 @@ def test_at_most_one_a_minute_and_person_is_noted(
     assert noted == [1, 1]
 
 
+@pytest.mark.connections
 def test_apps_do_not_silence_each_other(app: Flask, ada: User) -> None:
     """What one app has noted of its person 1 says nothing of another's."""
     others = [make_app(app.config["SQLALCHEMY_DATABASE_URI"]) for _ in range(2)]
