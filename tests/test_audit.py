@@ -40,7 +40,7 @@ def trail(extension: DeviceSessions, ada: User, laptop: Browser, phone: Browser)
     """Every action there is, done once; gives the events' table."""
     sign_in(laptop)
     sign_in(phone)
-    laptop.post(f"/devices/{extension.devices_of(ada)[0].id}/rename", data={"name": "Télé 📺"})
+    laptop.post(f"/devices/{extension.devices_of(ada)[0].id}/rename", data={"name": "Télé"})
     laptop.post("/devices/revoke-others")
     laptop.post("/confirm", data={"password": PASSWORD})
     with laptop:

@@ -23,6 +23,7 @@ from flask_babel import Babel
 
 from flask_device_sessions import DeviceSessions, StoreUnavailable, cli
 from flask_device_sessions.testing import IPHONE, Browser, DeviceSessionFactory
+from tests.engines import Engine
 from tests.support import User, add_user, db, make_app, sign_in, who
 
 ADA = "ada@example.com"
@@ -546,10 +547,12 @@ def test_an_error_of_several_lines_becomes_one(
 
 
 def test_stored_control_characters_never_reach_the_terminal(
-    app: Flask, extension: DeviceSessions, signed_in: list[str]
+    app: Flask, extension: DeviceSessions, signed_in: list[str], engine: Engine
 ) -> None:
     """Neither in tables nor in JSON, whatever somebody wrote into the rows."""
-    evil = "a\x1b]0;b\x07\x9b31m\x7f\u202ec\nd"
+    evil = "a\x1b]0;b\x07\x7fc\nd"
+    if not engine.variant.endswith("latin1"):  # which cannot hold these
+        evil += "\x9b31m\u202e"
     models = extension._state.store.models
     db.session.execute(sa.update(models.session).values(user_agent=evil, city=evil))
     db.session.execute(sa.update(models.device).values(name=evil))
