@@ -146,6 +146,7 @@ class Housekeeping:
         return window.last, find(window)
 
     def _run(self, unit: Callable[[], T]) -> T:
+        """Run a transaction of a purge: patient with a busy database, and leaving room in it."""
         tries = 1
         while True:
             began = time.monotonic()

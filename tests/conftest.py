@@ -15,6 +15,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from flask_device_sessions import DeviceSessions
+from flask_device_sessions.store import Store
 from flask_device_sessions.testing import IPHONE, Browser
 from tests import canary, engines
 from tests.support import User, add_user, db, empty_tables, make_app
@@ -139,6 +140,12 @@ def extension(app: Flask) -> DeviceSessions:
     """The extension of the app."""
     extension: DeviceSessions = app.extensions["device_sessions"]
     return extension
+
+
+@pytest.fixture
+def store(extension: DeviceSessions, context: None) -> Store:
+    """The store of the app."""
+    return extension._state.store
 
 
 @pytest.fixture

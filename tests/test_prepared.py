@@ -21,12 +21,6 @@ from flask_device_sessions.testing import Browser
 from tests.support import User, db, sign_in, statements, who
 
 
-@pytest.fixture
-def store(extension: DeviceSessions, context: None) -> Store:
-    """The store of the app."""
-    return extension._state.store
-
-
 def _core(store: Store, session_id: Any) -> Any:
     with store.engine.connect() as connection:
         return connection.execute(store._find, {"id": session_id}).first()

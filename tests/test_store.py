@@ -26,12 +26,6 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=timezone.utc)
 EARLIER = NOW - timedelta(minutes=5)
 
 
-@pytest.fixture
-def store(extension: DeviceSessions, context: None) -> Store:
-    """The store of the app."""
-    return extension._state.store
-
-
 def _add_session(user: User, **columns: Any) -> Any:
     session = DeviceSessionFactory(user=user, **columns)
     db.session.commit()
@@ -42,6 +36,11 @@ def _add_session(user: User, **columns: Any) -> Any:
 def session(ada: User, store: Store) -> Any:
     """A live session of Ada's, last active an hour ago."""
     return _add_session(ada, created_at=NOW - timedelta(hours=1))
+
+
+def _lost() -> Exception:
+    """Return what is raised when a connection is of no use any more."""
+    return sa.exc.OperationalError("SELECT", {}, Exception("gone"), connection_invalidated=True)
 
 
 @contextmanager
@@ -271,10 +270,6 @@ def test_a_unit_sees_what_is_there_now(store: Store, session: Any) -> None:
 
 
 # -- look and locks ----------------------------------------------------------------------------
-
-
-def _lost() -> Exception:
-    return sa.exc.OperationalError("SELECT", {}, Exception(), connection_invalidated=True)
 
 
 def test_a_question_is_asked_again_on_a_new_connection(store: Store, ada: User) -> None:
@@ -604,22 +599,34 @@ def test_users_of_an_inheriting_model_are_loaded_by_the_orm() -> None:
     assert answer.text == "Admin 3 True"
 
 
+@pytest.mark.parametrize(
+    ("error", "words", "asked"),
+    [(_lost(), "gone", 2), (sa.exc.TimeoutError("no connection is free"), "no connection", 1)],
+)
 def test_a_database_that_stays_away_is_reported(
-    store: Store, session: Any, monkeypatch: pytest.MonkeyPatch
+    store: Store,
+    session: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    words: str,
+    asked: int,
 ) -> None:
-    """One retry of a connection that was lost, not two."""
+    """One retry of a connection that was lost, not two.
+
+    None without a connection: who has waited thirty seconds waits no more.
+    """
     tries: list[int] = []
 
-    def lose(*_: Any) -> Any:
+    def fail(*_: Any) -> Any:
         tries.append(1)
-        raise sa.exc.OperationalError("SELECT", {}, Exception("gone"), connection_invalidated=True)
+        raise error
 
-    monkeypatch.setattr(store, "_read", lose)
+    monkeypatch.setattr(store, "_read", fail)
 
-    with pytest.raises(StoreUnavailable, match="gone"):
+    with pytest.raises(StoreUnavailable, match=words):
         store.find(session.id)
 
-    assert len(tries) == 2
+    assert len(tries) == asked
 
 
 def test_what_is_written_later_is_noted_on_what_was_found(store: Store, session: Any) -> None:
@@ -663,24 +670,6 @@ def test_what_the_app_has_not_committed_yet_is_found(store: Store, session: Any)
 
     assert found is not None
     assert found.name == "not committed"
-
-
-def test_a_pool_without_a_connection_is_asked_once(
-    store: Store, session: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only a connection that broke is replaced: who has waited thirty seconds waits no more."""
-    tries: list[object] = []
-
-    def refuse(*about: object) -> None:
-        tries.append(about)
-        raise sa.exc.TimeoutError("no connection is free")
-
-    monkeypatch.setattr(store, "_read", refuse)
-
-    with pytest.raises(StoreUnavailable):
-        store.find(session.id)
-
-    assert len(tries) == 1
 
 
 def test_a_person_who_is_not_added_yet_has_a_number(store: Store, ada: User) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from flask_device_sessions import DeviceSessions
 from flask_device_sessions.ids import new_id
 from flask_device_sessions.store import Store
 from flask_device_sessions.testing import DeviceSessionFactory
@@ -17,12 +16,6 @@ from tests.support import User, add_user, db
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=timezone.utc)
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def store(extension: DeviceSessions, context: None) -> Store:
-    """The store of the app."""
-    return extension._state.store
 
 
 @pytest.fixture

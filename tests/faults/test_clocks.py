@@ -15,7 +15,7 @@ from tests.engines import Engine
 from tests.faults.conftest import Note
 from tests.support import User, db, jar_of, replay, sign_in, who
 
-pytestmark = [pytest.mark.faults]
+pytestmark = pytest.mark.faults
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=timezone.utc)
 LIFETIME = timedelta(hours=8)

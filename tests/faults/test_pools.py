@@ -17,7 +17,7 @@ from tests.faults.conftest import Note
 from tests.faults.watch import ALL_DOWN, PEOPLE, Watch, age_sessions
 from tests.support import db
 
-pytestmark = [pytest.mark.faults]
+pytestmark = pytest.mark.faults
 
 ID = "00000000-0000-7000-8000-000000000000"
 

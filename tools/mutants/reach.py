@@ -34,13 +34,15 @@ class Reach(NamedTuple):
     modules: list[str]
 
     def of(self, source: str, line: int, seconds: float, own: str) -> list[str]:
-        """Return tests that run the statement a line stands in, by engine, the quickest first.
+        """Return tests that run the statement a line stands in.
+
+        The module's own come first, then by engine, the quickest first.
 
         Args:
             source: the module's text.
             line: the line's number.
-            own: how the files are named that are about this module: before all others.
             seconds: how long they may take together; what is left out can only lower a score.
+            own: how the paths of the files begin that are about this module.
         """
         found = self._reaching(_statement_around(source, line))
         users: set[str] = set()
