@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flask_device_sessions import DeviceSessions, StoreUnavailable
-from tests.databases.hammering import CONFIG, KINDS, LIMIT, PEOPLE, Seen, hammer
+from tests.databases.hammering import CONFIG, KINDS, LIMIT, PEOPLE, PROCESSES, THREADS, Seen, hammer
 from tests.engines import Engine
 from tests.support import add_user, db
 
@@ -64,6 +64,6 @@ def test_it_holds_under_hammering(app: Flask, schema: Engine, people: list[int],
 
     print(f"\n{schema.name}, {kind}, {SECONDS} s: {dict(seen)}")  # noqa: T201
     assert [what for what in seen if "wrong" in what or " 500" in what] == []
-    assert seen["sign-in 303"] > 10
+    assert seen["sign-in 303"] >= PROCESSES * THREADS - 1  # one of them may purge
     assert max(most) <= LIMIT
     assert extension.verify_audit()
