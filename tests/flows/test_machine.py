@@ -6,7 +6,7 @@ every credential that there ever was is tried again, but for those whose use has
 which is a step of its own; and the database is compared with the world, row by row.
 
 ``make test`` runs few stories; 2,000 whole ones and some that stop early come from
-``DEVICE_SESSIONS_TEST_STORIES=2700 pytest tests/flows/test_machine.py -s``.
+``DEVICE_SESSIONS_TEST_STORIES=3200 pytest tests/flows/test_machine.py -s``.
 """
 
 from __future__ import annotations
