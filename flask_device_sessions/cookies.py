@@ -41,13 +41,15 @@ def sent(request: Request, name: str) -> str | None:
     header: str = request.environ.get("HTTP_COOKIE", "")
     if name not in header:
         return None
-    if '"' in header or not header.isascii():  # a quoted value may contain what looks like another
+    # A quoted value may contain what looks like another. Of control characters, and of spaces
+    # within a value, the versions of Werkzeug think differently.
+    if '"' in header or not (header.isascii() and header.isprintable()):
         return request.cookies.get(name)
     for pair in header.split(";"):
         key, _, value = pair.partition("=")
-        value = value.strip(" \t")
-        if key.strip(" \t") == name and " " not in value and "\t" not in value:
-            return value
+        value = value.strip(" ")
+        if key.strip(" ") == name:
+            return request.cookies.get(name) if " " in value else value
     return None
 
 
