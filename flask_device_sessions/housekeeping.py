@@ -26,8 +26,7 @@ T = TypeVar("T")
 
 _logger = logging.getLogger("flask_device_sessions")
 
-#: How often a purge tries each transaction: it has time, and sign-ins go first. (A busy SQLite
-#: lets each try wait for 5 s.)
+#: How often a purge tries each transaction: it has time, and sign-ins go first.
 _TRIES = 12
 
 #: What was deleted from which table (a field of :class:`Purged`), batch by batch.
@@ -101,7 +100,7 @@ class Housekeeping:
             )
             return
         try:
-            is_marked = self._run(partial(self._mark, user_id, through, now))
+            is_marked = self._write(partial(self._mark, user_id, through, now))
         except NoSuchUser:
             return  # deleted meanwhile, and the events with them
         if is_marked:
@@ -119,7 +118,7 @@ class Housekeeping:
         return True
 
     def _repeat(self, kind: str, delete: Callable[[], int]) -> Batches:
-        while number := self._run(delete):
+        while number := self._write(delete):
             yield kind, number
 
     def _walk(
@@ -135,7 +134,7 @@ class Housekeeping:
             after, rows = self._run(partial(self._look_through, kind, find, after))
             for first in range(0, len(rows), size):
                 batch = rows[first : first + size]
-                yield kind, self._run(partial(delete, batch))
+                yield kind, self._write(partial(delete, batch))
             is_end = after is None
 
     def _look_through(
@@ -145,15 +144,26 @@ class Housekeeping:
         window = self.rows.window(kind, after)
         return window.last, find(window)
 
+    def _write(self, unit: Callable[[], T]) -> T:
+        """Run a transaction that deletes, and leave room for those who wait for it."""
+        began = 0.0
+
+        def in_turn() -> T:
+            nonlocal began
+            self.rows.take_turn()
+            began = time.monotonic()
+            return unit()
+
+        result = self._run(in_turn)
+        self.rows.give_way(time.monotonic() - began)
+        return result
+
     def _run(self, unit: Callable[[], T]) -> T:
-        """Run a transaction of a purge: patient with a busy database, and leaving room in it."""
+        """Run a transaction of a purge: patient with a busy database."""
         tries = 1
         while True:
-            began = time.monotonic()
             try:
-                result = self._store.run(unit)
-                self.rows.give_way(time.monotonic() - began)
-                return result
+                return self._store.run(unit)
             except StoreUnavailable as error:
                 if isinstance(error, SchemaError) or tries == _TRIES:
                     raise

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: SQLite has one writer at a time: sign-ins wait for a batch, so there it is a small one.
 _SQLITE_BATCH = 200
 
+#: How long a purge looks for a moment in which nobody writes to SQLite, in seconds.
+_PATIENCE = 60.0
+
 #: How many rows one statement looks at where no index says which are due.
 _WINDOW = 10_000
 
@@ -93,6 +96,10 @@ class Retention:
         """Return how many rows one transaction may delete on this engine."""
         return min(size, _SQLITE_BATCH) if self._is_sqlite else size
 
+    def take_turn(self) -> None:
+        """Begin a unit: SQLite would refuse to let those write who had read before."""
+        self._store.lock_file(_PATIENCE)
+
     def give_way(self, seconds: float) -> None:
         """Leave SQLite's one writer's place free for as long as a transaction has held it.
 
@@ -104,11 +111,6 @@ class Retention:
     @property
     def _is_sqlite(self) -> bool:
         return self._store.engine.dialect.name == "sqlite"
-
-    def _take_turn(self) -> None:
-        """Begin a unit that reads first: SQLite refuses to write, then, to who has read before."""
-        if self._is_sqlite:
-            self._store.lock_user(None)
 
     # -- Sessions --------------------------------------------------------------------------
 
@@ -165,8 +167,7 @@ class Retention:
     def _lock_users(self, user_ids: Sequence[Any]) -> None:
         key = self._store.user_key
         if self._is_sqlite:
-            self._take_turn()  # one writer at a time, whoever it is about
-            return
+            return  # one writer at a time, whoever it is about
         these = sa.select(key).where(key.in_(user_ids)).order_by(key).with_for_update()
         self._store.execute(these)
 
@@ -199,7 +200,6 @@ class Retention:
 
     def delete_events(self, user_id: Any, through: int, limit: int) -> int:
         """Delete a person's first events, none after ``through``; returns how many."""
-        self._take_turn()
         columns = self._events.c
         first = (
             sa.select(columns.sequence)
@@ -298,7 +298,6 @@ class Retention:
         return list(self._store.execute(statement))
 
     def _delete_oldest(self, column: Any, before: datetime, limit: int, *conditions: Any) -> int:
-        self._take_turn()
         is_due = sa.and_(column < before, *conditions)
         oldest = sa.select(column.table.c.id).where(is_due).order_by(column).limit(limit)
         return self._delete(column.table, self._store.execute(oldest).all(), is_due)
