@@ -607,7 +607,9 @@ class Lifecycle:
         here = [session for session in live if is_same_device(session, reported)]
         if all(self._time_is_up(session, now) for session in here):
             return []
-        issuers = self._store.list_session_ids(user_id, reported.device_id) | {reported.id}
+        issuers = {reported.id}
+        if reported.device_id is not None:
+            issuers |= self._store.list_session_ids(user_id, reported.device_id)
         ending = here + _tokens_of(issuers, [session for session in live if session not in here])
         self._store.end(dict.fromkeys(ending, "not_me"), now)
         entries = [Entry("not_me_reported", reported)]

@@ -588,7 +588,7 @@ class Store:
         for name, value in values.items():
             set_committed_value(row, name, value)
 
-    def list_session_ids(self, user_id: Any, device_id: uuid.UUID | None) -> set[uuid.UUID]:
+    def list_session_ids(self, user_id: Any, device_id: uuid.UUID) -> set[uuid.UUID]:
         """Return the ids of the sessions that the person ever had on a device, and has still."""
         session = self.models.session
         on_it = sa.select(session.id).where(
