@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 #: SQLite has one writer at a time: sign-ins wait for a batch, so there it is a small one.
 _SQLITE_BATCH = 200
 
-#: How long a purge looks for a moment in which nobody writes to SQLite, in seconds.
-_PATIENCE = 60.0
+#: How long a try of a purge looks for a moment in which nobody writes to SQLite, in seconds.
+_PATIENCE = 5.0
 
 #: How many rows one statement looks at where no index says which are due.
 _WINDOW = 10_000
