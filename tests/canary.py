@@ -54,6 +54,11 @@ class Canary:
             if (place := text.find(secret)) >= 0
         ]
 
+    def forget(self) -> None:
+        """Begin anew, where one test tells many stories: comparing all with all takes long."""
+        new = Canary()
+        self.secrets, self.said, self._not_handed_out = new.secrets, new.said, new._not_handed_out
+
     def learn(self, cookie: str) -> None:
         """Take note of the credential in a cookie of ours."""
         for name, morsel in SimpleCookie(cookie).items():

@@ -42,6 +42,7 @@ from flask_device_sessions import DeviceSessions
 from flask_device_sessions.signing import Purpose
 from flask_device_sessions.testing import FIREFOX, IPHONE, PIXEL, Browser
 from flask_device_sessions.tokens import AccessToken, SessionToken
+from tests.canary import Canary
 from tests.flows.world import (
     FRESHNESS,
     IDLE_TIMEOUT,
@@ -156,6 +157,7 @@ class Machine(RuleBasedStateMachine):
 
     lengths: ClassVar[list[int]] = []
     replays: ClassVar[int] = 0
+    canary: ClassVar[Canary]
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,11 +183,13 @@ class Machine(RuleBasedStateMachine):
         self.sign_in_well(second, email)
 
     def teardown(self) -> None:
-        """Use every copy once more, as a thief would, and stop the clock."""
+        """Use every copy once more, as a thief would; no credential was said; stop the clock."""
         try:
             for copy in self.copies:
                 self._use(copy, THIEF)
+            assert self.canary.sing() == []
         finally:
+            self.canary.forget()
             self.travel.stop()
             Machine.lengths.append(self.length - 1)  # without the beginning
 
@@ -800,8 +804,11 @@ def _header(jar: dict[str, str]) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-def test_no_story_brings_an_ended_session_back(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_story_brings_an_ended_session_back(
+    listening: Canary, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Whatever happens in whatever order, dead stays dead (ASVS V7.2.1, V7.4.1, V7.4.2, V16.3)."""
+    Machine.canary = listening
     Machine.lengths.clear()
     run_state_machine_as_test(
         Machine,
