@@ -132,8 +132,7 @@ class Finding(NamedTuple):
     event_id: Any = None
 
 
-@dataclass(frozen=True)
-class AuditReport:
+class AuditReport(NamedTuple):
     """What :func:`verify` found. True when the trail is whole.
 
     Attributes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from flask import Flask
@@ -58,8 +57,7 @@ class Finding(NamedTuple):
     sentence: str
 
 
-@dataclass(frozen=True)
-class Deployment:
+class Deployment(NamedTuple):
     """What is looked at.
 
     Attributes:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .devices import USER_AGENT_LENGTH, DeviceDescription, describe
 from .networks import normalize
 from .text import clean
 
 
-@dataclass(frozen=True)
-class Client:
+class Client(NamedTuple):
     """The caller of one request.
 
     Attributes:

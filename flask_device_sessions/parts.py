@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from blinker import Signal
 from flask import Flask
@@ -28,8 +27,7 @@ from .transport import Transport
 _SECRET_KEY_BYTES = 16
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(NamedTuple):
     """What the extension is made of, in one app."""
 
     settings: Settings
@@ -40,7 +38,7 @@ class Parts:
     notifier: Notifier
     audit_keys: list[bytes]
     housekeeping: Housekeeping
-    foreign_ids: OncePer = field(default_factory=lambda: OncePer(timedelta(minutes=1)))
+    foreign_ids: OncePer
 
 
 def assemble(app: Flask, given: dict[str, Any]) -> Parts:
@@ -92,7 +90,17 @@ def assemble(app: Flask, given: dict[str, Any]) -> Parts:
         identifier_field=settings.identifier_field,
     )
     housekeeping = Housekeeping(rows, trail, audit_keys, settings.idle_timeout)
-    return Parts(settings, rows, rules, transport, accounts, notifier, audit_keys, housekeeping)
+    return Parts(
+        settings,
+        rows,
+        rules,
+        transport,
+        accounts,
+        notifier,
+        audit_keys,
+        housekeeping,
+        foreign_ids=OncePer(timedelta(minutes=1)),
+    )
 
 
 def tell(signal: Signal, **facts: Any) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from flask import Request
 from werkzeug.exceptions import ServiceUnavailable
@@ -19,8 +19,7 @@ from .store import Found
 from .tokens import SessionToken
 
 
-@dataclass(frozen=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """Cookies that the answer sets, once the change behind them is committed.
 
     Attributes:
@@ -101,7 +100,7 @@ class Visit:
 
     def send(self, **cookies: Any) -> None:
         """Let the answer set these cookies, beside those that it sets already."""
-        self.outgoing = replace(self.outgoing, is_clearing=False, **cookies)
+        self.outgoing = self.outgoing._replace(is_clearing=False, **cookies)
 
     @property
     def ended_because(self) -> str | None:

@@ -8,7 +8,6 @@ import json
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
@@ -518,7 +517,7 @@ def test_a_report_does_not_grow_without_bound() -> None:
 
 def test_a_report_with_more_findings_than_it_names_is_false() -> None:
     """Truth goes by the count."""
-    assert not replace(verify([], [KEY]), found=1)
+    assert not verify([], [KEY])._replace(found=1)
 
 
 # -- Keys ----------------------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,5 +53,5 @@ def test_a_caller_cannot_be_changed() -> None:
     """One request has one caller: nothing rewrites it on the way."""
     client = Client.seen("192.0.2.1", IPHONE)
 
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         client.address = "203.0.113.1"  # type: ignore[misc]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -231,7 +230,7 @@ class Arrivals(Departures):
         """Delete the cookie of a session that is no more; its owner has been told."""
         visit = self.visit()
         if visit.refused is not None:
-            visit.outgoing = replace(visit.outgoing, is_clearing=True)
+            visit.outgoing = visit.outgoing._replace(is_clearing=True)
 
 
 def _known_visit() -> Visit | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -87,7 +86,7 @@ class Programs(Arrivals):
         visit = self.visit()
         called = clean(name, NAME_LENGTH) or visit.client.device.name or gettext("Unknown device")
         known_by = f"program\n{called}\n{visit.client.user_agent}"
-        client = replace(visit.client, browser_digest=digest_of(known_by.encode()))
+        client = visit.client._replace(browser_digest=digest_of(known_by.encode()))
 
         def unit() -> IssuedToken:
             started = self._state.lifecycle.start_program(user, called, client, visit.now)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -108,7 +107,7 @@ class SigningIn(Arrivals):
         user = unwrap(user)
         previous = (visit.user_id, visit.session_id)
         browser_id = self._browser_id()
-        client = replace(visit.client, browser_digest=digest_of(browser_id))
+        client = visit.client._replace(browser_digest=digest_of(browser_id))
         ask = state.settings.remember == "ask"
         authenticated_at = visit.now if is_fresh else lifecycle.UNPROVEN
 
@@ -238,7 +237,7 @@ class SigningIn(Arrivals):
         """Return the digest of the browser's name; a browser without one is given one."""
         visit = self.visit()
         browser_id = self._browser_id()
-        visit.outgoing = replace(visit.outgoing, browser_id=browser_id)
+        visit.outgoing = visit.outgoing._replace(browser_id=browser_id)
         return digest_of(browser_id)
 
     def _browser_id(self) -> bytes:
