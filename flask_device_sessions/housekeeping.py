@@ -29,6 +29,9 @@ _logger = logging.getLogger("flask_device_sessions")
 #: How often a purge tries each transaction: it has time, and sign-ins go first.
 _TRIES = 12
 
+#: How long each try looks for a moment in which nobody writes to SQLite, in seconds.
+_PATIENCE = 5.0
+
 #: What was deleted from which table (a field of :class:`Purged`), batch by batch.
 Batches = Iterator[tuple[str, int]]
 
@@ -150,7 +153,7 @@ class Housekeeping:
 
         def in_turn() -> T:
             nonlocal began
-            self.rows.take_turn()
+            self._store.lock_file(_PATIENCE)  # first: SQLite lets nobody write who read before
             began = time.monotonic()
             return unit()
 

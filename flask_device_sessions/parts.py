@@ -53,15 +53,7 @@ def assemble(app: Flask, given: dict[str, Any]) -> Parts:
     """
     _check_secret_key(app)
     settings = Settings.from_config(app.config)
-    db = given["db"] or _find_db(app)
-    user_model = models.find_model(db.Model, given["user_model"] or settings.user_model)
-    models.primary_key_of(user_model)
-    login.check_user_model(user_model)
-    _check_identifier(user_model, settings.identifier_field)
-    own = (given[f"{part}_model"] for part in ("session", "device", "event"))
-    built = models.build_models(db, user_model, *own)
-    store.erase_with_user(built)
-    rows = Store(db.session, built)
+    rows = _make_store(app, settings, given)
     transport = Transport(settings)
     keys = transport.signatures(app)
     audit_keys = key_list(settings.audit_key) or keys.derive(Purpose.AUDIT)
@@ -72,7 +64,7 @@ def assemble(app: Flask, given: dict[str, Any]) -> Parts:
         trail,
         Atlas(settings.geoip_database),
         address_key=keys.derive(Purpose.ADDRESS)[0],
-        is_user_active=_is_active if login.has_own_activity(user_model) else None,
+        is_user_active=_is_active if login.has_own_activity(rows.models.user) else None,
     )
     accounts = Accounts(
         rows,
@@ -90,16 +82,9 @@ def assemble(app: Flask, given: dict[str, Any]) -> Parts:
         identifier_field=settings.identifier_field,
     )
     housekeeping = Housekeeping(rows, trail, audit_keys, settings.idle_timeout)
+    foreign_ids = OncePer(timedelta(minutes=1))
     return Parts(
-        settings,
-        rows,
-        rules,
-        transport,
-        accounts,
-        notifier,
-        audit_keys,
-        housekeeping,
-        foreign_ids=OncePer(timedelta(minutes=1)),
+        settings, rows, rules, transport, accounts, notifier, audit_keys, housekeeping, foreign_ids
     )
 
 
@@ -123,6 +108,18 @@ def _check_secret_key(app: Flask) -> None:
             f"SECRET_KEY has {length} bytes and can be guessed: it needs at least "
             f"{_SECRET_KEY_BYTES} outside debug and testing. {advice}"
         )
+
+
+def _make_store(app: Flask, settings: Settings, given: dict[str, Any]) -> Store:
+    db = given["db"] or _find_db(app)
+    user_model = models.find_model(db.Model, given["user_model"] or settings.user_model)
+    models.primary_key_of(user_model)
+    login.check_user_model(user_model)
+    _check_identifier(user_model, settings.identifier_field)
+    own = (given[f"{part}_model"] for part in ("session", "device", "event"))
+    built = models.build_models(db, user_model, *own)
+    store.erase_with_user(built)
+    return Store(db.session, built)
 
 
 def _find_db(app: Flask) -> Any:

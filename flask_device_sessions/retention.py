@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 #: SQLite has one writer at a time: sign-ins wait for a batch, so there it is a small one.
 _SQLITE_BATCH = 200
 
-#: How long a try of a purge looks for a moment in which nobody writes to SQLite, in seconds.
-_PATIENCE = 5.0
-
 #: How many rows one statement looks at where no index says which are due.
 _WINDOW = 10_000
 
@@ -95,10 +92,6 @@ class Retention:
     def batch(self, size: int) -> int:
         """Return how many rows one transaction may delete on this engine."""
         return min(size, _SQLITE_BATCH) if self._is_sqlite else size
-
-    def take_turn(self) -> None:
-        """Begin a unit: SQLite would refuse to let those write who had read before."""
-        self._store.lock_file(_PATIENCE)
 
     def give_way(self, seconds: float) -> None:
         """Leave SQLite's one writer's place free for as long as a transaction has held it.

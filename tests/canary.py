@@ -56,8 +56,7 @@ class Canary:
 
     def forget(self) -> None:
         """Begin anew, where one test tells many stories: comparing all with all takes long."""
-        new = Canary()
-        self.secrets, self.said, self._not_handed_out = new.secrets, new.said, new._not_handed_out
+        vars(self).update(vars(Canary()))
 
     def learn(self, cookie: str) -> None:
         """Take note of the credential in a cookie of ours."""

@@ -23,6 +23,7 @@ from flask_device_sessions import (
     DeviceSessions,
     Purged,
     StoreUnavailable,
+    housekeeping,
     records,
     retention,
 )
@@ -247,7 +248,7 @@ def test_a_purge_outlasts_who_is_in_its_way(
 ) -> None:
     """After its patience it says in the log what it waits for, and goes on waiting."""
     app = make_app(schema.uri, SQLALCHEMY_ENGINE_OPTIONS={"connect_args": {"timeout": 0.01}})
-    monkeypatch.setattr(retention, "_PATIENCE", 0.02)
+    monkeypatch.setattr(housekeeping, "_PATIENCE", 0.02)
 
     class LetGo(logging.Filter):
         def filter(self, record: logging.LogRecord) -> bool:

@@ -20,7 +20,7 @@ import time_machine
 from flask import Flask, Response
 from flask_login import current_user, login_required
 
-from flask_device_sessions import DeviceSessions, retention
+from flask_device_sessions import DeviceSessions, housekeeping
 from flask_device_sessions.bounds import OncePer
 from flask_device_sessions.proxies import current_extension
 from flask_device_sessions.testing import FIREFOX, IPHONE, PIXEL, SAFARI, Browser
@@ -190,7 +190,7 @@ ANSWERS = {200, 302, 303, 401}
 @pytest.fixture
 def stage(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """The laptop and the phone; a purge waits where all do, and the pair sees that it waits."""
-    monkeypatch.setattr(retention, "_PATIENCE", 0)
+    monkeypatch.setattr(housekeeping, "_PATIENCE", 0)
     return Stage(app)
 
 
