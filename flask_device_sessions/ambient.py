@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from .config import Settings
 
 
-@dataclass
 class Ambient:
     """Three questions and who answers them.
 
@@ -23,14 +21,13 @@ class Ambient:
         stored_address: what ``IP_STORAGE`` lets that app keep of an address.
     """
 
-    settings: Callable[[], Settings]
-    session_id: Callable[[], uuid.UUID | None]
-    stored_address: Callable[[str | None], str | None]
+    def __init__(self) -> None:
+        self.settings: Callable[[], Settings] = Settings
+        self.session_id: Callable[[], uuid.UUID | None] = lambda: None
+        self.stored_address: Callable[[str | None], str | None] = lambda address: address
 
 
-ambient = Ambient(
-    settings=Settings, session_id=lambda: None, stored_address=lambda address: address
-)
+ambient = Ambient()
 
 
 def utc_now() -> datetime:

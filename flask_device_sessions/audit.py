@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import takewhile
@@ -63,8 +62,7 @@ _UNLOGGED = ("sequence", "mac")
 _logger = logging.getLogger("flask_device_sessions.audit")
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """What happened, before it becomes a row.
 
     Attributes:
@@ -77,7 +75,7 @@ class Entry:
     action: str
     session: Any = None
     device: Any = None
-    detail: dict[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = {}
 
     @property
     def device_id(self) -> Any:
@@ -207,5 +205,5 @@ def _row(
         "created_at": now,
         "ip_address": address,
         "user_agent": client.user_agent,
-        "detail": entry.detail,
+        "detail": dict(entry.detail),
     }

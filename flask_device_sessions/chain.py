@@ -17,7 +17,6 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
@@ -221,12 +220,13 @@ class _Anchor(NamedTuple):
             raise ValueError(f"This is not an anchor of an audit report: {error}.") from error
 
 
-@dataclass
 class _Chain:
     """What is known of one person's chain so far; the same few values however long it gets.
 
-    Attributes:
+    Args:
         user_id: the person.
+
+    Attributes:
         last: sequence of the newest event read; 0 before the first.
         mac: the stored MAC of that event.
         first_key: place in the list of keys of the first that fitted.
@@ -235,28 +235,30 @@ class _Chain:
         purged: the sequence through which announced purges went.
     """
 
-    user_id: Any
-    last: int = 0
-    mac: str = ""
+    last = 0
+    mac = ""
     first_key: int | None = None
     newest_key: int | None = None
     head: Any = None
-    purged: int = 0
+    purged = 0
+
+    def __init__(self, user_id: Any) -> None:
+        self.user_id = user_id
 
 
-@dataclass
 class _Check:
     """One run of :func:`verify`, from row to row."""
 
-    keys: Sequence[bytes]
-    anchor: _Anchor
-    events: int = 0
-    found: int = 0
-    is_complete: bool = True
-    chains: dict[str, _Chain] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
-    cut_off: dict[str, Finding] = field(default_factory=dict)
-    erased: set[str] = field(default_factory=set)
+    def __init__(self, keys: Sequence[bytes], anchor: _Anchor) -> None:
+        self.keys = keys
+        self.anchor = anchor
+        self.events = 0
+        self.found = 0
+        self.is_complete = True
+        self.chains: dict[str, _Chain] = {}
+        self.findings: list[Finding] = []
+        self.cut_off: dict[str, Finding] = {}
+        self.erased: set[str] = set()
 
     def readable(self, events: Iterable[Any]) -> Iterator[Any]:
         """Yield the rows until one cannot be read, and take that down."""

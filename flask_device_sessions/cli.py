@@ -30,20 +30,9 @@ from .text import clean
 #: Longest text of one cell, and of one error, in characters.
 _CELL, _LINE = 200, 500
 
+_ADVICE = "Write what they sign in with, or id: and their primary key, such as id:7."
+
 Progress = Callable[[int], object]
-
-
-def make_group(name: str) -> click.Group:
-    """Return the command group.
-
-    Args:
-        name: ``CLI_NAME``.
-    """
-    about = "See sessions, end them, and look after what is kept of them."
-    return click.Group(name, commands=COMMANDS, help=f"{about}\n\n{_USER_HELP}")
-
-
-_USER_HELP = "USER is what a person signs in with, or id: and their primary key, such as id:7."
 
 
 class _Command(click.Command):
@@ -360,7 +349,7 @@ COMMANDS = {
 def _get_person(text: str) -> Any:
     person = current_extension.find_person(clean(text, _CELL))
     if person is None:
-        raise _failure(f"There is no user {_line(text)!r}. {_USER_HELP}")
+        raise _failure(f"There is no user {_line(text)!r}. {_ADVICE}")
     return person
 
 

@@ -7,14 +7,16 @@ store; what it says to the outside (signals, cookies) is handed to
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+import click
 from flask import Flask
 
-from . import api, cli, cookies, login, web
+from . import api, cookies, login, web
 from .errors import ConfigError
 from .notifications import Mailer
-from .parts import assemble
+from .parts import Parts, assemble
 from .proxies import EXTENSION, globals_with_session, running_request
 from .verbs.keeping import Keeping
 from .verbs.looking import Looking
@@ -82,18 +84,39 @@ class DeviceSessions(SigningIn, Programs, Managing, Looking, Keeping):
         login.connect(app)
         app.register_blueprint(web.make_blueprint(state.settings))
         web.register_error_handlers(app, with_pages=state.settings.pages)
-        app.cli.add_command(cli.make_group(state.settings.cli_name))
+        app.cli.add_command(_Commands(state.settings.cli_name, help=_ABOUT_COMMANDS))
         if state.settings.api:
             api.register(app, state.settings)
         cookies.spare(app)
         app.app_ctx_globals_class = globals_with_session(app.app_ctx_globals_class)
         # First of all hooks: whatever the app does before a request may ask who is calling.
-        app.before_request_funcs.setdefault(None, []).insert(0, self._before_request)
-        app.after_request(self._after_request)
+        before = partial(self._before_request, app, state)
+        app.before_request_funcs.setdefault(None, []).insert(0, before)
+        app.after_request(partial(self._after_request, app, state))
 
-    def _before_request(self) -> Any:
+    def _before_request(self, app: Flask, state: Parts) -> Any:
         """Restore the session; then answer a method that the API does not have."""
-        answer = super()._before_request()
-        if answer is None and running_request().routing_exception is not None:
+        caller = running_request()
+        answer = self._welcome(app, state, caller)
+        if answer is None and caller.routing_exception is not None:
             return api.refuse_method()
         return answer
+
+
+_ABOUT_COMMANDS = """See sessions, end them, and look after what is kept of them.
+
+USER is what a person signs in with, or id: and their primary key, such as id:7."""
+
+
+class _Commands(click.Group):
+    """The command group; its commands are loaded by who types one, not by each worker."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from .cli import COMMANDS
+
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        from .cli import COMMANDS
+
+        return COMMANDS.get(cmd_name)

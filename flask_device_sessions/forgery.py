@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import wraps
 from typing import Any
 
-from flask import Flask, Request, current_app, g, request
+from flask import Flask, current_app, g, request
 from flask_wtf.csrf import CSRFError, validate_csrf
 from wtforms.validators import ValidationError
 
@@ -21,17 +21,20 @@ API = "device_sessions_api"
 _HEADERS = ("X-CSRFToken", "X-CSRF-Token")
 
 
-def spare_programs(app: Flask, caller: Request) -> None:
-    """Let the app's CSRFProtect and its forms pass requests with a bearer token."""
+def ensure_sparing(app: Flask) -> None:
+    """Let the app's CSRFProtect pass requests with a bearer token."""
     protection: Any = app.extensions.get("csrf")
     if protection is not None and "protect" not in vars(protection):
         protection.protect = _sparing(protection.protect)
-    if is_bearer(caller):
-        g.csrf_valid = True  # what Flask-WTF's forms ask
+
+
+def spare_forms() -> None:
+    """Let Flask-WTF's forms pass the running request, which has a bearer token."""
+    g.csrf_valid = True
 
 
 def forget_sparing() -> None:
-    """Take that back at the end of a request with a token: an app context may outlive it."""
+    """Take that back at the end of the request: an app context may outlive it."""
     g.pop("csrf_valid", None)
 
 

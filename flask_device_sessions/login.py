@@ -26,7 +26,7 @@ from flask_login.signals import (
 from . import problems
 from .errors import ConfigError
 from .i18n import N_, gettext
-from .proxies import EXTENSION, current_extension, current_user, running_app
+from .proxies import EXTENSION, current_extension, current_user, running_app, running_globals
 
 LOGIN_ENDPOINT = "device_sessions.login"
 CONFIRM_ENDPOINT = "device_sessions.confirm"
@@ -104,7 +104,10 @@ def _loader_of(manager: LoginManager) -> Any:
         user = extension.load_user()
         if user is None and manager.request_callback is not None:
             user = manager._load_user_from_request(request)  # such as an API key of the app's
-        manager._update_request_context_with_user(user)
+        if user is None:
+            manager._update_request_context_with_user()  # somebody of the app's anonymous class
+        else:
+            running_globals()._login_user = user
 
     return load_user
 

@@ -17,7 +17,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from traceback import extract_tb
 from typing import Any, NamedTuple
@@ -60,8 +59,7 @@ _SMTP_TIMEOUT = 30
 _EXIT_TIMEOUT = 2.0
 
 
-@dataclass(frozen=True)
-class Mail:
+class Mail(NamedTuple):
     """A mail that is ready to be sent; its repr hides whom it is for and what it says.
 
     Attributes:
@@ -72,11 +70,14 @@ class Mail:
         sender: ``DEVICE_SESSIONS_MAIL_SENDER``; ``None`` is the mailer's own default.
     """
 
-    to: str = field(repr=False)
+    to: str
     subject: str
-    text: str = field(repr=False)
-    html: str = field(repr=False)
+    text: str
+    html: str
     sender: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Mail(subject={self.subject!r}, sender={self.sender!r})"
 
 
 #: Sends one mail, or raises. Called in a thread of its own, inside the app's context.
@@ -205,13 +206,13 @@ class _Job(NamedTuple):
             _log_failure(self.name, error)
 
 
-@dataclass
 class _Line:
     """The mails that wait in one process. Use it with ``changed`` held."""
 
-    waiting: deque[_Job] = field(default_factory=deque)
-    is_moving: bool = False
-    changed: threading.Condition = field(default_factory=threading.Condition)
+    def __init__(self) -> None:
+        self.waiting: deque[_Job] = deque()
+        self.is_moving = False
+        self.changed = threading.Condition()
 
 
 class Outbox:

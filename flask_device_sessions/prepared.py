@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -23,25 +22,33 @@ from sqlalchemy.pool.base import ResetStyle
 Processor = Callable[[Any], Any]
 
 
-@dataclass
 class _Plan:
     """The statement as one engine's driver takes it.
 
-    Attributes:
+    Args:
         text: the SQL.
         bind: makes the driver's parameters of the key.
         error: the driver's class of errors.
         needs_autocommit: whether a lone SELECT would have BEGIN and ROLLBACK around it, which are
             round trips of their own.
+
+    Attributes:
         decoders: what makes Python values of the driver's, for the columns that need it; known
             with the first row, by the types that the driver says it has.
     """
 
-    text: str
-    bind: Callable[[Any], Any]
-    error: type[Exception]
-    needs_autocommit: bool
-    decoders: _Decoders | None = None
+    def __init__(
+        self,
+        text: str,
+        bind: Callable[[Any], Any],
+        error: type[Exception],
+        needs_autocommit: bool,
+    ) -> None:
+        self.text = text
+        self.bind = bind
+        self.error = error
+        self.needs_autocommit = needs_autocommit
+        self.decoders: _Decoders | None = None
 
 
 class _Decoders(NamedTuple):
@@ -149,7 +156,7 @@ class Lookup:
         driver: Any = connection.dbapi_connection
         try:
             is_alone = plan.needs_autocommit and _begin_alone(driver, plan.error)
-            cursor = connection.cursor()
+            cursor = driver.cursor()
             cursor.execute(plan.text, plan.bind(key))
             row = cursor.fetchone()
             if row is not None and plan.decoders is None:

@@ -22,9 +22,15 @@ if TYPE_CHECKING:
 #: Key of the extension in ``app.extensions``.
 EXTENSION = "device_sessions"
 
+#: Key in ``g`` of the state of a request.
+_VISIT = "_device_sessions_visit"
+
+#: Key in ``g`` of a request that carries no credential.
+_NOBODY = "_device_sessions_nobody"
+
 
 def _extension() -> DeviceSessions:
-    extension = current_app.extensions.get(EXTENSION)
+    extension = running_app().extensions.get(EXTENSION)
     if extension is None:
         raise ConfigError(
             "This app has no device sessions: call DeviceSessions(app), or init_app(app)."
@@ -49,9 +55,15 @@ def running_globals() -> Any:
     return g._get_current_object()
 
 
+def known_visit(caller: Request) -> Visit | None:
+    """Return the state of the request that is running, if it has one yet."""
+    visit: Visit | None = vars(running_globals()).get(_VISIT)
+    return visit if visit is not None and visit.request is caller else None
+
+
 def current_visit() -> Visit:
     """Return the state of the request that is running."""
-    return _extension().visit()
+    return known_visit(running_request()) or _extension().visit()
 
 
 class SessionGlobals:
@@ -71,7 +83,8 @@ class SessionGlobals:
         return super().get(name, default)  # type: ignore[misc]
 
     def __contains__(self, name: str) -> bool:
-        return name == "current_session" or super().__contains__(name)  # type: ignore[misc]
+        is_here = name in vars(self) or name == "current_session"
+        return is_here or super().__contains__(name)  # type: ignore[misc]
 
 
 @lru_cache
@@ -80,14 +93,35 @@ def globals_with_session(base: type[Any]) -> type[Any]:
     return type(base.__name__, (SessionGlobals, base), {})
 
 
-def forget_caller() -> None:
-    """Let everything about the caller be asked anew: an app context may outlive a request."""
+def enter(visit: Visit) -> None:
+    """Let this be the state of the request that is running."""
+    forget_caller()[_VISIT] = visit
+
+
+def note_nobody(caller: Request) -> None:
+    """Remember that a request carries no credential of ours, good or ended."""
+    forget_caller()[_NOBODY] = caller
+
+
+def is_nobody(caller: Request) -> bool:
+    """Whether :func:`note_nobody` was told so of this request."""
+    return vars(running_globals()).get(_NOBODY) is caller
+
+
+def forget_caller() -> dict[str, Any]:
+    """Let everything about the caller be asked anew: an app context may outlive a request.
+
+    Returns:
+        The names in ``g``.
+    """
     kept = running_globals()
     if not isinstance(kept, SessionGlobals):  # of a context that was there before the extension
         base: Any = type(kept)
         object.__setattr__(kept, "__class__", globals_with_session(base))
-    vars(kept).pop("current_session", None)
-    vars(kept).pop("_login_user", None)
+    names: dict[str, Any] = vars(kept)
+    names.pop("current_session", None)
+    names.pop("_login_user", None)
+    return names
 
 
 def _session() -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from enum import Enum
@@ -16,7 +17,6 @@ from functools import cache
 from typing import Any
 
 from itsdangerous import BadData, Signer, URLSafeTimedSerializer
-from itsdangerous.encoding import base64_encode
 
 from .errors import BadToken
 
@@ -112,7 +112,8 @@ class Signatures:
 
 def _signature(key: bytes, value: bytes) -> str:
     """Return the HMAC (RFC 2104) with SHA-256 as base64url text: what itsdangerous' Signer adds."""
-    return base64_encode(hmac.digest(key, value, "sha256")).decode("ascii")
+    mac = hmac.digest(key, value, "sha256")
+    return urlsafe_b64encode(mac).rstrip(b"=").decode("ascii")
 
 
 def _salt(purpose: Purpose) -> str:

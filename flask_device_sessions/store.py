@@ -60,10 +60,9 @@ class Found:
     def __init__(self, store: Store, row: Any) -> None:
         self._store = store
         self._row = row
-        self._asked = dict(zip(_ASKED, row[: len(_ASKED)], strict=True))
         self._notes: dict[str, Any] = {}
         self._user: Any = None
-        vars(self).update(self._asked)
+        vars(self).update(zip(_ASKED, row[: len(_ASKED)], strict=True))
         self.refresh()
 
     def __getattr__(self, name: str) -> Any:
@@ -83,10 +82,9 @@ class Found:
 
     def session(self) -> Any:
         """Return the row as an object of the session model, in the app's database session."""
-        store = self._store
-        known = {**self._asked, **self._notes}
+        store, known = self._store, self._notes
         if store.user_shape is not None:
-            known["user"] = self.user()
+            known = {"user": self.user(), **known}
         return store.session_shape.adopt(store.session(), self._row, known)
 
     def user(self) -> Any | None:
@@ -95,7 +93,7 @@ class Found:
         if store.user_shape is None:
             return store.look(partial(store.session.get, store.models.user, self.user_id))
         if self._user is None:
-            self._user = store.user_shape.adopt(store.session(), self._row)
+            self._user = store.user_shape.adopt(store.session(), self._row, _NOTHING)
         return self._user
 
     def refresh(self) -> None:
@@ -124,11 +122,10 @@ class _Shape:
         self.columns = [properties[name].columns[0] for name in names]
         self.places = {name: offset + place for place, name in enumerate(names)}
         self._key_names = [mapper.get_property_by_column(c).key for c in mapper.primary_key]
-        self._others = names[len(first) :]
-        self._slice = slice(offset + len(first), offset + len(names))
+        self._slice = slice(offset, offset + len(names))
         self._mapper = mapper
 
-    def adopt(self, session: Session, row: Any, known: Mapping[str, Any] = _NOTHING) -> Any:
+    def adopt(self, session: Session, row: Any, known: Mapping[str, Any]) -> Any:
         """Return a persistent object for a row that was read beside the app's session.
 
         One that the app's session already holds wins, for it may carry changes.
@@ -136,9 +133,9 @@ class _Shape:
         Args:
             session: the app's.
             row: what was read.
-            known: the values of the first columns, and what else the object is to have.
+            known: what is known better than the row says, and what else the object is to have.
         """
-        values = dict(zip(self._others, row[self._slice], strict=True), **known)
+        values = dict(zip(self.places, row[self._slice], strict=True), **known)
         key = self._key(values)
         held = session.identity_map.get(key)
         if held is not None:

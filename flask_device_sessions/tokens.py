@@ -17,7 +17,7 @@ import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from .errors import BadToken
 
@@ -63,7 +63,6 @@ class Credential:
         return hmac.compare_digest(self.digest, digest)
 
 
-@dataclass(frozen=True)
 class SessionToken(Credential):
     """A browser's credential. Its secret shows in :meth:`text` and nowhere else."""
 
@@ -145,9 +144,8 @@ class AccessToken(Credential):
         return rf"{re.escape(prefix)}_[0-9A-Za-z]{{{_PAYLOAD_DIGITS + _CHECKSUM_DIGITS}}}"
 
 
-@dataclass(frozen=True)
-class IssuedToken:
-    """A new bearer token, in clear this once.
+class IssuedToken(NamedTuple):
+    """A new bearer token, in clear this once; its repr hides it.
 
     Attributes:
         session: its ``DeviceSession``, of kind ``token``.
@@ -155,7 +153,10 @@ class IssuedToken:
     """
 
     session: Any
-    token: str = field(repr=False)
+    token: str
+
+    def __repr__(self) -> str:
+        return f"IssuedToken(session={self.session!r})"
 
 
 def _checksum(text: str) -> str:

@@ -38,8 +38,8 @@ _BEARER = "bearer"
 
 def is_bearer(request: Request) -> bool:
     """Whether the request carries a bearer token, good or bad; the scheme's case is free."""
-    scheme: str = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")[0]
-    return scheme.lower() == _BEARER
+    header: str | None = request.environ.get("HTTP_AUTHORIZATION")
+    return header is not None and header.partition(" ")[0].lower() == _BEARER
 
 
 def vary(response: Response) -> None:
@@ -59,6 +59,10 @@ class Transport:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._secure = settings.cookie_secure
+        if self._secure is None and settings.needs_secure_cookie:
+            self._secure = True
+        self._names = {is_secure: _name_of(settings, is_secure) for is_secure in (True, False)}
         self._keys: tuple[Any, ...] = ()
         self._signatures: Signatures | None = None
 
@@ -68,12 +72,6 @@ class Transport:
         if self._signatures is None or keys != self._keys:
             self._keys, self._signatures = keys, Signatures(keys[0], keys[1:])
         return self._signatures
-
-    def may_carry(self, app: Flask, request: Request) -> bool:
-        """Whether the request may carry a credential, at a glance: nothing is parsed."""
-        environ = request.environ
-        has_cookie = self.cookie_name(app) in environ.get("HTTP_COOKIE", "")
-        return has_cookie or "HTTP_AUTHORIZATION" in environ
 
     def read_token(self, app: Flask, request: Request) -> Credential | None:
         """Return the credential that the request carries; ``None`` for none or a forged one."""
@@ -137,10 +135,7 @@ class Transport:
 
     def cookie_name(self, app: Flask) -> str:
         """Return the name of the session cookie."""
-        if self._settings.cookie_name is not None:
-            return self._settings.cookie_name
-        is_host = self._settings.allows_host_prefix(self.is_secure(app))
-        return "__Host-device_session" if is_host else "device_session"
+        return self._names[self.is_secure(app)]
 
     def browser_cookie_name(self, app: Flask) -> str:
         """Return the name of the cookie that recognises the browser."""
@@ -163,6 +158,13 @@ class Transport:
 
     def is_secure(self, app: Flask) -> bool:
         """Whether the cookies are for HTTPS only."""
-        if self._settings.cookie_secure is not None:
-            return self._settings.cookie_secure
-        return self._settings.needs_secure_cookie or not (app.debug or app.testing)
+        if self._secure is not None:
+            return self._secure
+        return not (app.debug or app.testing)
+
+
+def _name_of(settings: Settings, is_secure: bool) -> str:
+    """Return the name of the session cookie, by whether it is for HTTPS only."""
+    if settings.cookie_name is not None:
+        return settings.cookie_name
+    return "__Host-device_session" if settings.allows_host_prefix(is_secure) else "device_session"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, cast
 
@@ -38,18 +37,22 @@ class Outgoing(NamedTuple):
         return self.token is not None or self.is_clearing or self.browser_id is not None
 
 
-_NO_COOKIES = Outgoing()
+#: Nothing to set.
+NO_COOKIES = Outgoing()
 
 
-@dataclass
 class Visit:
     """What is known of the request that is running.
 
-    Attributes:
+    Args:
         request: the request itself: a test's app context may outlive it.
         address: where it comes from, in the one text form.
         look: looks closer at who is calling.
         now: when the request came: the one time that all its decisions use.
+        is_bearer: whether an access token decides: no cookie is read then, or set.
+        is_static: whether it is for a static file, which is the same for everybody.
+
+    Attributes:
         found: the session of a good credential.
         refused: what was wrong with one that is not.
         fault: why nobody could tell.
@@ -57,23 +60,34 @@ class Visit:
         user_id: whose it is.
         user: its user, once somebody asked.
         outgoing: the cookies to set.
-        is_bearer: whether an access token decides: no cookie is read then, or set.
         is_in_flask: whether Flask's session was told, for Flask-Login, if the session is fresh.
     """
 
-    request: Request = field(repr=False)
-    address: str | None
-    look: Callable[[], Client] = field(repr=False)
-    now: datetime
     found: Found | None = None
     refused: Refused | None = None
     fault: StoreUnavailable | None = None
     session_id: uuid.UUID | None = None
     user_id: Any = None
     user: Any = None
-    outgoing: Outgoing = _NO_COOKIES
-    is_bearer: bool = False
+    outgoing: Outgoing = NO_COOKIES
     is_in_flask: bool = False
+
+    def __init__(
+        self,
+        request: Request,
+        address: str | None,
+        look: Callable[[], Client],
+        now: datetime,
+        *,
+        is_bearer: bool = False,
+        is_static: bool = False,
+    ) -> None:
+        self.request = request
+        self.address = address
+        self.look = look
+        self.now = now
+        self.is_bearer = is_bearer
+        self.is_static = is_static
 
     @cached_property
     def client(self) -> Client:

@@ -21,7 +21,9 @@ def _visit(**state: Any) -> Visit:
     with Flask("tests").test_request_context(
         headers={"Cookie": "device_session=s3cret"}
     ) as context:
-        return Visit(context.request, None, Client, datetime.now(timezone.utc), **state)
+        visit = Visit(context.request, None, Client, datetime.now(timezone.utc))
+    vars(visit).update(state)
+    return visit
 
 
 @pytest.mark.parametrize(

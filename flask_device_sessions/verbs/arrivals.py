@@ -22,14 +22,16 @@ from ..networks import normalize
 from ..parts import Parts, tell
 from ..proxies import (
     current_user,
-    forget_caller,
+    enter,
+    is_nobody,
+    known_visit,
+    note_nobody,
     running_app,
-    running_globals,
     running_request,
 )
 from ..tokens import Credential
 from ..transport import is_bearer, vary
-from ..visit import Outgoing, Visit
+from ..visit import NO_COOKIES, Visit
 from .departures import Departures
 
 _logger = logging.getLogger("flask_device_sessions")
@@ -41,45 +43,56 @@ class Arrivals(Departures):
 
     def visit(self) -> Visit:
         """Return the state of the running request, restoring its session if need be."""
-        return _known_visit() or self._arrive(running_app(), running_request())
+        caller = running_request()
+        visit = known_visit(caller)
+        if visit is None:
+            app = running_app()
+            state = self._states[app]
+            token = None if is_nobody(caller) else _read_token(app, state, caller)
+            visit = self._arrive(app, state, caller, token)
+        return visit
 
-    def _before_request(self) -> Any:
-        app, caller = running_app(), running_request()
-        state, known = self._states[app], _known_visit()
-        settings = state.settings
+    def _welcome(self, app: Flask, state: Parts, caller: Request) -> Any:
+        """Restore the session; return an answer to whom ``REQUIRE_LOGIN`` keeps out."""
         login.ensure_joined(app)
-        forgery.spare_programs(app, caller)
-        if state.transport.may_carry(app, caller) or cookies.carries(app, caller):
-            if known is None:
-                self._arrive(app, caller)
-        elif known is None:
-            forget_caller()  # nobody; what more there is to know, whoever asks will find out
-        if not settings.require_login or _is_open(caller.endpoint):
+        forgery.ensure_sparing(app)
+        if known_visit(caller) is None:
+            token = _read_token(app, state, caller)
+            if token is not None or is_bearer(caller) or cookies.carries(app, caller):
+                self._arrive(app, state, caller, token)
+            else:
+                # What more there is to know of the request, whoever asks will find out.
+                note_nobody(caller)
+        if not state.settings.require_login or _is_open(caller.endpoint):
             return None
         if caller.method in EXEMPT_METHODS or app.config.get("LOGIN_DISABLED"):
             return None  # as login_required does
         return None if current_user.is_authenticated else login.unauthorized()
 
-    def _arrive(self, app: Flask, caller: Request) -> Visit:
+    def _arrive(self, app: Flask, state: Parts, caller: Request, token: Credential | None) -> Visit:
         """Make the state of a request, and restore its session."""
-        state = self._states[app]
-        look = partial(state.transport.client_from, app, caller)
-        address = normalize(caller.remote_addr)
-        visit = Visit(caller, address, look, utc_now(), is_bearer=is_bearer(caller))
-        forget_caller()
-        vars(running_globals())["_device_sessions_visit"] = visit
-        if not _is_static(caller.endpoint):
-            self._restore(app, state, visit)
-            # Flask's session says so already where it is empty and the caller is not fresh.
-            if cookies.carries(app, caller) or self._is_fresh(visit, state.settings.freshness):
-                self._follow_freshness(visit)
+        visit = Visit(
+            caller,
+            normalize(caller.remote_addr),
+            partial(state.transport.client_from, app, caller),
+            utc_now(),
+            is_bearer=is_bearer(caller),
+            is_static=_is_static(caller.endpoint),
+        )
+        enter(visit)
+        if visit.is_bearer:
+            forgery.spare_forms()
+        if token is not None:
+            self._restore(state, visit, token)
+        # Flask's session says so already where it is empty and the caller is not fresh.
+        if not visit.is_static and (
+            cookies.carries(app, caller) or self._is_fresh(visit, state.settings.freshness)
+        ):
+            self._follow_freshness(visit)
         return visit
 
-    def _restore(self, app: Flask, state: Parts, visit: Visit) -> None:
+    def _restore(self, state: Parts, visit: Visit, token: Credential) -> None:
         """Find out whether the caller's credential is good, and note their activity."""
-        token = state.transport.read_token(app, visit.request)
-        if token is None:
-            return
         try:
             outcome = state.lifecycle.restore(token, visit.address, visit.now)
         except StoreUnavailable as fault:
@@ -189,13 +202,14 @@ class Arrivals(Departures):
 
     # -- After the view ----------------------------------------------------------------------------
 
-    def _after_request(self, response: Response) -> Response:
-        visit = _known_visit()
-        if visit is None and response.is_streamed:
-            vary(response)  # whoever makes the body may ask yet
-        if visit is not None and not _is_static(visit.request.endpoint):
-            outgoing = Outgoing() if visit.is_bearer else visit.outgoing
-            self._state.transport.write(running_app(), response, outgoing)
+    def _after_request(self, app: Flask, state: Parts, response: Response) -> Response:
+        visit = known_visit(running_request())
+        if visit is None:
+            if response.is_streamed:
+                vary(response)  # whoever makes the body may ask yet
+        elif not visit.is_static:
+            outgoing = NO_COOKIES if visit.is_bearer else visit.outgoing
+            state.transport.write(app, response, outgoing)
             if visit.is_in_flask:
                 login.forget_freshness()
             if visit.is_bearer:
@@ -233,10 +247,9 @@ class Arrivals(Departures):
             visit.outgoing = visit.outgoing._replace(is_clearing=True)
 
 
-def _known_visit() -> Visit | None:
-    """Return the visit of the running request, if it has one yet."""
-    visit: Visit | None = vars(running_globals()).get("_device_sessions_visit")
-    return visit if visit is not None and visit.request is running_request() else None
+def _read_token(app: Flask, state: Parts, caller: Request) -> Credential | None:
+    """Return the credential that a request carries; what is static is for everybody."""
+    return None if _is_static(caller.endpoint) else state.transport.read_token(app, caller)
 
 
 def _is_static(endpoint: str | None) -> bool:

@@ -6,19 +6,21 @@ import uuid
 from collections import Counter
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import has_request_context
 
 from ..ambient import utc_now
 from ..audit import Entry
-from ..checks import Deployment, Finding, look
 from ..clients import Client
 from ..errors import ConfigError, StoreUnavailable
 from ..proxies import running_app
 from ..retention import Counts, Purged
 from .arrivals import Arrivals
 from .base import Progress, ignore, unwrap
+
+if TYPE_CHECKING:
+    from ..checks import Finding
 
 
 class Keeping(Arrivals):
@@ -161,6 +163,8 @@ class Keeping(Arrivals):
 
     def check(self) -> list[Finding]:
         """Look at how the running app is deployed; see :mod:`~flask_device_sessions.checks`."""
+        from ..checks import Deployment, look  # of use to this command alone
+
         state = self._state
         return look(
             Deployment(
