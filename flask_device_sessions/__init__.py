@@ -15,7 +15,7 @@ from .errors import (
 )
 from .extension import DeviceSessions
 from .models import END_REASONS, DeviceMixin, DeviceSessionMixin, SessionEventMixin
-from .proxies import current_session
+from .proxies import current_session, current_user_id
 from .retention import Purged
 from .signals import (
     device_first_seen,
@@ -52,6 +52,7 @@ __all__ = [
     "TooManyAttempts",
     "allow_anonymous",
     "current_session",
+    "current_user_id",
     "device_first_seen",
     "fresh_session_required",
     "ip_changed",

@@ -10,6 +10,9 @@ from __future__ import annotations
 from flask import Flask, Request, Response
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 
+#: Where a request keeps its cookies, cut apart.
+_PAIRS = "_device_sessions_cookies"
+
 
 class SparingSessionInterface(SecureCookieSessionInterface):
     """Flask's session in its signed cookie, the same to the byte."""
@@ -45,12 +48,20 @@ def sent(request: Request, name: str) -> str | None:
     # within a value, the versions of Werkzeug think differently.
     if '"' in header or not (header.isascii() and header.isprintable()):
         return request.cookies.get(name)
-    for pair in header.split(";"):
-        key, _, value = pair.partition("=")
-        value = value.strip(" ")
-        if key.strip(" ") == name:
-            return request.cookies.get(name) if " " in value else value
-    return None
+    value = _pairs(request, header).get(name)
+    return request.cookies.get(name) if value is not None and " " in value else value
+
+
+def _pairs(request: Request, header: str) -> dict[str, str]:
+    """Return the first value of each name, cut apart once for a request."""
+    kept = vars(request)
+    pairs: dict[str, str] | None = kept.get(_PAIRS)
+    if pairs is None:
+        pairs = kept[_PAIRS] = {}
+        for pair in header.split(";"):
+            name, _, value = pair.partition("=")
+            pairs.setdefault(name.strip(" "), value.strip(" "))
+    return pairs
 
 
 def spare(app: Flask) -> None:

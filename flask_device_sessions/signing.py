@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from enum import Enum
@@ -18,6 +17,7 @@ from typing import Any
 
 from itsdangerous import BadData, Signer, URLSafeTimedSerializer
 
+from .encoding import encode
 from .errors import BadToken
 
 #: Longest text worth a look: a ticket with the longest ``next`` fits, and a megabyte need not be
@@ -112,8 +112,7 @@ class Signatures:
 
 def _signature(key: bytes, value: bytes) -> str:
     """Return the HMAC (RFC 2104) with SHA-256 as base64url text: what itsdangerous' Signer adds."""
-    mac = hmac.digest(key, value, "sha256")
-    return urlsafe_b64encode(mac).rstrip(b"=").decode("ascii")
+    return encode(hmac.digest(key, value, "sha256"))
 
 
 def _salt(purpose: Purpose) -> str:

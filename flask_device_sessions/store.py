@@ -63,7 +63,6 @@ class Found:
         self._notes: dict[str, Any] = {}
         self._user: Any = None
         vars(self).update(zip(_ASKED, row[: len(_ASKED)], strict=True))
-        self.refresh()
 
     def __getattr__(self, name: str) -> Any:
         """Return one of the other columns of the session row; the next time it is there."""
@@ -230,7 +229,12 @@ class Store:
             if not getattr(error, "connection_invalidated", False):
                 raise self.explain(error) from error
             row = self._find_again(session_id, held)
-        return None if row is None else Found(self, row)
+        if row is None:
+            return None
+        found = Found(self, row)
+        if held is not None:
+            found.refresh()
+        return found
 
     def touch(
         self, session_id: uuid.UUID, now: datetime, due: datetime, values: dict[str, Any]

@@ -14,11 +14,10 @@ import secrets
 import string
 import uuid
 import zlib
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as Base64Error
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
+from .encoding import decode, encode
 from .errors import BadToken
 
 #: Random bits of a secret, from the operating system (ASVS 5.0 7.2.3 asks for 128).
@@ -83,8 +82,8 @@ class SessionToken(Credential):
         if text[:1] != _VERSION:
             raise BadToken("This credential has a version that is not known here.")
         try:
-            raw = urlsafe_b64decode(text[1:] + "=")
-        except (Base64Error, ValueError) as error:
+            raw = decode(text[1:])
+        except ValueError as error:
             raise BadToken("This credential is not base64url text.") from error
         if len(raw) != _ID_BYTES + _SECRET_BYTES or _as_text(raw) != text:
             raise BadToken("This credential does not have the shape of one.")
@@ -179,7 +178,7 @@ def _from_base62(digits: str) -> int:
 
 
 def _as_text(raw: bytes) -> str:
-    return _VERSION + urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
+    return _VERSION + encode(raw)
 
 
 def new_browser_id() -> bytes:

@@ -10,8 +10,6 @@ set it. ``X-Forwarded-For`` is never read here, because anybody can send one.
 from __future__ import annotations
 
 import logging
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as Base64Error
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,6 +19,7 @@ from .ambient import utc_now
 from .clients import Client
 from .config import Settings
 from .cookies import sent
+from .encoding import decode, encode
 from .errors import BadToken
 from .logs import Throttled
 from .signing import Purpose, Signatures
@@ -99,8 +98,8 @@ class Transport:
         signed = sent(request, self.browser_cookie_name(app))
         try:
             text = self.signatures(app).unsign(Purpose.BROWSER, signed or "")
-            return urlsafe_b64decode(text + "==")
-        except (BadToken, Base64Error, ValueError):
+            return decode(text)
+        except (BadToken, ValueError):
             return None
 
     def client_from(self, app: Flask, request: Request) -> Client:
@@ -128,8 +127,7 @@ class Transport:
             text = signatures.sign(Purpose.SESSION, outgoing.token.text())
             self._set(app, response, self.cookie_name(app), text, outgoing.expires_at)
         if outgoing.browser_id is not None:
-            name = urlsafe_b64encode(outgoing.browser_id).rstrip(b"=").decode("ascii")
-            text = signatures.sign(Purpose.BROWSER, name)
+            text = signatures.sign(Purpose.BROWSER, encode(outgoing.browser_id))
             expires = utc_now() + COOKIE_AGE
             self._set(app, response, self.browser_cookie_name(app), text, expires)
 

@@ -10,7 +10,12 @@ import pytest
 from flask import Flask, g
 from flask.ctx import _AppCtxGlobals
 
-from flask_device_sessions import ConfigError, DeviceSessions, current_session
+from flask_device_sessions import (
+    ConfigError,
+    DeviceSessions,
+    current_session,
+    current_user_id,
+)
 from flask_device_sessions.ambient import ambient
 from flask_device_sessions.config import Settings
 from flask_device_sessions.proxies import current_extension, current_user, current_visit
@@ -36,6 +41,44 @@ def test_the_session_proxy_is_the_session_of_the_request(
     sign_in(laptop)
 
     assert laptop.get("/same").json == {"session": True, "user": True, "extension": True}
+
+
+def test_who_is_calling_takes_no_object(app: Flask, ada: User, laptop: Browser) -> None:
+    """The id comes from the row that was read."""
+
+    @app.get("/who")
+    def who() -> dict[str, Any]:
+        return {"id": current_user_id(), "is_made": "session" in vars(current_visit())}
+
+    stranger = laptop.get("/who").json
+    sign_in(laptop)
+    with statements(app) as seen:
+        signed_in = laptop.get("/who").json
+
+    assert stranger == {"id": None, "is_made": False}
+    assert signed_in == {"id": ada.id, "is_made": False}
+    assert len(seen) == 1
+
+
+def test_nobody_is_calling_outside_a_request(app: Flask) -> None:
+    """A task of the app's is nobody's."""
+    with app.app_context():
+        assert current_user_id() is None
+
+
+def test_who_is_calling_follows_a_sign_in_and_a_sign_out(
+    app: Flask, extension: DeviceSessions, ada: User, laptop: Browser
+) -> None:
+    """Within the same request."""
+
+    @app.get("/in-and-out")
+    def in_and_out() -> list[Any]:
+        extension.login(db.session.get(User, ada.id))
+        signed_in = current_user_id()
+        extension.logout()
+        return [signed_in, current_user_id()]
+
+    assert laptop.get("/in-and-out").json == [ada.id, None]
 
 
 def test_the_session_proxy_is_false_for_a_stranger(app: Flask, laptop: Browser) -> None:

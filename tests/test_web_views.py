@@ -16,7 +16,7 @@ from flask import Flask
 from flask_login import LoginManager
 from flask_wtf import CSRFProtect
 
-from flask_device_sessions import DeviceSessions
+from flask_device_sessions import DeviceSessions, current_user_id
 from flask_device_sessions.ids import new_id
 from flask_device_sessions.signing import Purpose
 from flask_device_sessions.testing import Browser, DeviceSessionFactory
@@ -757,11 +757,13 @@ def test_who_has_a_cookie_is_not_taken_for_a_stranger(
     broken: Flask, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Views that ask who is calling answer 503, the others run, and the cookie stays."""
+    broken.add_url_rule("/who", "who", lambda: str(current_user_id()))
     browser = _with_a_cookie(broken)
+    paths = ("/whoami", "/who", "/private", "/devices/", "/open")
 
-    answers = {path: browser.get(path) for path in ("/whoami", "/private", "/devices/", "/open")}
+    answers = {path: browser.get(path) for path in paths}
 
-    assert [answer.status_code for answer in answers.values()] == [503, 503, 503, 200]
+    assert [answer.status_code for answer in answers.values()] == [503, 503, 503, 503, 200]
     assert answers["/whoami"].headers["Retry-After"] == "5"
     assert all("Set-Cookie" not in answer.headers for answer in answers.values())
     assert "flask db upgrade" in caplog.text

@@ -9,7 +9,7 @@ from flask import abort, g
 from flask_login import current_user, login_required, login_user
 from flask_sqlalchemy import SQLAlchemy
 
-from flask_device_sessions import DeviceSessions
+from flask_device_sessions import DeviceSessions, current_user_id
 
 from . import EMAIL, PERSON_ID, Contender
 from ._flask import fill, make_app, make_user_model, recording
@@ -30,8 +30,12 @@ def make(uri: str, **config: Any) -> Contender:
 
     @app.get("/who")
     def who() -> str:
-        session = g.current_session
-        return str(session.user_id) if session is not None else abort(401)
+        person_id = current_user_id()
+        return str(person_id) if person_id is not None else abort(401)
+
+    @app.get("/session")
+    def session() -> str:
+        return str(g.current_session.user_id) if g.current_session else abort(401)
 
     @app.get("/open")
     def open_to_all() -> str:
