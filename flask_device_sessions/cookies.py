@@ -7,6 +7,8 @@ as much as a query.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from flask import Flask, Request, Response
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 
@@ -35,32 +37,35 @@ def carries(app: Flask, request: Request) -> bool:
 
 
 def sent(request: Request, name: str) -> str | None:
-    """Return what ``request.cookies.get(name)`` does; the others are parsed when it takes that.
+    """Return what ``request.cookies.get(name)`` does; nothing is parsed where it cannot be there.
 
     Args:
         request: the request.
         name: of the cookie; only ASCII, and no separators.
     """
-    header: str = request.environ.get("HTTP_COOKIE", "")
-    if name not in header:
-        return None
+    kept = vars(request)
+    pairs: Mapping[str, str] | None = kept.get(_PAIRS)
+    if pairs is None:
+        header: str = request.environ.get("HTTP_COOKIE", "")
+        if name not in header:
+            return None
+        pairs = kept[_PAIRS] = _cut(header) or request.cookies
+    return pairs.get(name)
+
+
+def _cut(header: str) -> dict[str, str]:
+    """Return the first value of each name; nothing if it takes Werkzeug's parser to tell."""
     # A quoted value may contain what looks like another. Of control characters, and of spaces
     # within a value, the versions of Werkzeug think differently.
     if '"' in header or not (header.isascii() and header.isprintable()):
-        return request.cookies.get(name)
-    value = _pairs(request, header).get(name)
-    return request.cookies.get(name) if value is not None and " " in value else value
-
-
-def _pairs(request: Request, header: str) -> dict[str, str]:
-    """Return the first value of each name, cut apart once for a request."""
-    kept = vars(request)
-    pairs: dict[str, str] | None = kept.get(_PAIRS)
-    if pairs is None:
-        pairs = kept[_PAIRS] = {}
-        for pair in header.split(";"):
-            name, _, value = pair.partition("=")
-            pairs.setdefault(name.strip(" "), value.strip(" "))
+        return {}
+    pairs: dict[str, str] = {}
+    for pair in header.split(";"):
+        name, _, value = pair.partition("=")
+        value = value.strip(" ")
+        if " " in value:
+            return {}
+        pairs.setdefault(name.strip(" "), value)
     return pairs
 
 

@@ -32,6 +32,8 @@ _CLOCK_SKEW = 300
 class Purpose(str, Enum):
     """What a signature is for; the value becomes its salt."""
 
+    __hash__ = str.__hash__  # an enumeration's own is slow, and each request asks for one
+
     SESSION = "session-cookie"
     BROWSER = "browser-cookie"
     LIMIT = "limit-ticket"
