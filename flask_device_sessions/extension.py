@@ -7,7 +7,6 @@ store; what it says to the outside (signals, cookies) is handed to
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import click
@@ -90,9 +89,8 @@ class DeviceSessions(SigningIn, Programs, Managing, Looking, Keeping):
         cookies.spare(app)
         app.app_ctx_globals_class = globals_with_session(app.app_ctx_globals_class)
         # First of all hooks: whatever the app does before a request may ask who is calling.
-        # (Functions, not partials: Flask looks at each hook at each request, and longer at those.)
-        before: Callable[[], Any] = lambda: self._before_request(app, state)  # noqa: E731
-        app.before_request_funcs.setdefault(None, []).insert(0, before)
+        hooks = app.before_request_funcs.setdefault(None, [])
+        hooks.insert(0, lambda: self._before_request(app, state))
         app.after_request(lambda response: self._after_request(app, state, response))
 
     def _before_request(self, app: Flask, state: Parts) -> Any:

@@ -17,6 +17,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from flask_device_sessions import DeviceSessions, transport
 from flask_device_sessions.config import Settings
+from flask_device_sessions.errors import BadToken
 from flask_device_sessions.ids import new_id
 from flask_device_sessions.signing import Purpose, Signatures
 from flask_device_sessions.testing import Browser
@@ -360,6 +361,25 @@ def test_a_forged_credential_is_anonymous_without_any_sql(
     assert answer.json == {"user": None, "session": None, "proxy": True}
     assert seen == []
     assert "Set-Cookie" not in answer.headers
+
+
+@pytest.mark.parametrize(("path", "varies"), [("/open", False), ("/whoami", True)])
+def test_a_forged_cookie_is_looked_at_once_and_left_alone(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, path: str, varies: bool
+) -> None:
+    """It is no credential: a view that asks nothing has one answer for everybody."""
+    seen = []
+
+    def refuse(keys: Signatures, purpose: Purpose, text: str) -> str:
+        seen.append(text)
+        raise BadToken("forged")
+
+    monkeypatch.setattr(Signatures, "unsign", refuse)
+
+    answer = replay(app, {SESSION: "forged"}).get(path)
+
+    assert seen == ["forged"]
+    assert ("Cookie" in answer.vary) is varies
 
 
 @pytest.mark.parametrize("value", [b"\xff\xfe", b"\x80\x00;;=;=", b"a=b" * 5000, b"\xed\xa0\x80"])
