@@ -112,7 +112,7 @@ def _several_of(*texts: str) -> _Kind:
 LONGEST_TOKEN = timedelta(days=3650)
 
 #: RFC 6749 3.3: printable ASCII without space, quotation mark and backslash.
-_SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]{1,100}")
+_SCOPE = r"[\x21\x23-\x5B\x5D-\x7E]{1,100}"
 
 #: Most scopes that one token carries.
 _MOST_SCOPES = 50
@@ -127,7 +127,7 @@ def are_scopes(value: Any) -> bool:
     """Whether this is a list of scopes: at most 50, each as in RFC 6749 3.3, without spaces."""
     if not isinstance(value, (list, tuple)) or len(value) > _MOST_SCOPES:
         return False
-    return all(isinstance(scope, str) and _SCOPE.fullmatch(scope) for scope in value)
+    return all(isinstance(scope, str) and re.fullmatch(_SCOPE, scope) for scope in value)
 
 
 _SCOPES = _Kind("a list of scopes, such as ['notes:read'], without spaces in them", are_scopes)

@@ -20,7 +20,7 @@ _DESKTOPS = {"Mac OS X": "Mac", "Windows": "Windows PC", "Chrome OS": "Chromeboo
 _LINUXES = {"Linux", "Ubuntu", "Fedora", "Debian", "Arch Linux", "Red Hat", "SUSE", "Gentoo"}
 
 #: ``name/version`` at the start, as programs (curl, HTTPie, okhttp) introduce themselves.
-_PROGRAM = re.compile(r"^(?!Mozilla\b)([A-Za-z][A-Za-z0-9 ._-]{0,39})/\d")
+_PROGRAM = r"^(?!Mozilla\b)([A-Za-z][A-Za-z0-9 ._-]{0,39})/\d"
 
 
 class DeviceDescription(NamedTuple):
@@ -49,7 +49,7 @@ def describe(user_agent: str) -> DeviceDescription:
     text = user_agent[:USER_AGENT_LENGTH]
     if not text.strip():
         return DeviceDescription()
-    program = _PROGRAM.match(text)
+    program = re.match(_PROGRAM, text)
     described = _describe_program(text, program[1]) if program else _describe_parsed(_parse(text))
     return DeviceDescription(*(part[:PART_LENGTH].strip() for part in described))
 

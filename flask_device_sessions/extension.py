@@ -88,10 +88,11 @@ class DeviceSessions(SigningIn, Programs, Managing, Looking, Keeping):
             api.register(app, state.settings)
         cookies.spare(app)
         app.app_ctx_globals_class = globals_with_session(app.app_ctx_globals_class)
-        # First of all hooks: whatever the app does before a request may ask who is calling.
-        hooks = app.before_request_funcs.setdefault(None, [])
-        hooks.insert(0, lambda: self._before_request(app, state))
-        app.after_request(lambda response: self._after_request(app, state, response))
+        # The first hook before a request, and the last after it: any other may ask who is calling.
+        before = app.before_request_funcs.setdefault(None, [])
+        before.insert(0, lambda: self._before_request(app, state))
+        after = app.after_request_funcs.setdefault(None, [])  # Flask begins at the end
+        after.insert(0, lambda response: self._after_request(app, state, response))
 
     def _before_request(self, app: Flask, state: Parts) -> Any:
         """Restore the session; then answer a method that the API does not have."""
@@ -111,11 +112,14 @@ class _Commands(click.Group):
     """The command group; its commands are loaded by who types one, not by each worker."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        from .cli import COMMANDS
-
-        return sorted(COMMANDS)
+        self._load()
+        return super().list_commands(ctx)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        self._load()
+        return super().get_command(ctx, cmd_name)
+
+    def _load(self) -> None:
         from .cli import COMMANDS
 
-        return COMMANDS.get(cmd_name)
+        self.commands = {**COMMANDS, **self.commands}  # an app's own are there already

@@ -10,14 +10,11 @@ from __future__ import annotations
 import sys
 import uuid
 
-if sys.version_info >= (3, 14):
-    from uuid import uuid7
-else:
-    from uuid_utils.compat import uuid7
-
-__all__ = ["new_id"]
-
 
 def new_id() -> uuid.UUID:
-    """Return a new UUIDv7."""
+    """Return a new UUIDv7. What makes it is loaded with the first one, not at import."""
+    if sys.version_info >= (3, 14):
+        from uuid import uuid7
+    else:
+        from uuid_utils.compat import uuid7
     return uuid7()

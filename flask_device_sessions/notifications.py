@@ -17,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from traceback import extract_tb
 from typing import Any, NamedTuple
@@ -43,13 +44,12 @@ _SUBJECT_LENGTH = 200
 _ADDRESS_LENGTH = 254
 
 #: One address and nothing else: no list, no display name, no quoted local part.
-_ADDRESS = re.compile(r'[^\s@<>()\[\],:;"\\]+@[^\s@<>()\[\],:;"\\]+')
+_ADDRESS = r'[^\s@<>()\[\],:;"\\]+@[^\s@<>()\[\],:;"\\]+'
 
 #: An origin with, at most, a path: what an app's own URLs can be put behind.
-_BASE_URL = re.compile(
-    r"https?://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
-    r"(/[a-z0-9._~!$&'()*+,=:@%-]+)*/?",
-    re.ASCII | re.IGNORECASE,
+_BASE_URL = (
+    r"(?ai)https?://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
+    r"(/[a-z0-9._~!$&'()*+,=:@%-]+)*/?"
 )
 
 #: How long Flask-Mailman waits for a server where the app does not say, in seconds.
@@ -59,7 +59,8 @@ _SMTP_TIMEOUT = 30
 _EXIT_TIMEOUT = 2.0
 
 
-class Mail(NamedTuple):
+@dataclass(frozen=True)
+class Mail:
     """A mail that is ready to be sent; its repr hides whom it is for and what it says.
 
     Attributes:
@@ -70,14 +71,11 @@ class Mail(NamedTuple):
         sender: ``DEVICE_SESSIONS_MAIL_SENDER``; ``None`` is the mailer's own default.
     """
 
-    to: str
+    to: str = field(repr=False)
     subject: str
-    text: str
-    html: str
+    text: str = field(repr=False)
+    html: str = field(repr=False)
     sender: str | None = None
-
-    def __repr__(self) -> str:
-        return f"Mail(subject={self.subject!r}, sender={self.sender!r})"
 
 
 #: Sends one mail, or raises. Called in a thread of its own, inside the app's context.
@@ -139,7 +137,7 @@ def _is_address(value: object) -> bool:
     return (
         isinstance(value, str)
         and clean(value, _ADDRESS_LENGTH) == value
-        and _ADDRESS.fullmatch(value) is not None
+        and re.fullmatch(_ADDRESS, value) is not None
     )
 
 
@@ -156,7 +154,7 @@ def check_base_url(text: object) -> str:
     Raises:
         ConfigError: it is not an ``http`` or ``https`` origin with, at most, a path.
     """
-    if not isinstance(text, str) or not _BASE_URL.fullmatch(text):
+    if not isinstance(text, str) or not re.fullmatch(_BASE_URL, text):
         raise ConfigError(
             f"{PREFIX}BASE_URL must be the address under which people reach the app, such as "
             "'https://example.com' or 'https://example.com/app': http or https, a host in "

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from blinker import Signal
 from flask import Flask
@@ -27,8 +28,12 @@ from .transport import Transport
 _SECRET_KEY_BYTES = 16
 
 
-class Parts(NamedTuple):
-    """What the extension is made of, in one app."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Parts:
+    """What the extension is made of, in one app.
+
+    No tuple: error trackers write down what is in those, and here are keys.
+    """
 
     settings: Settings
     store: Store

@@ -25,9 +25,6 @@ EXTENSION = "device_sessions"
 #: Key in ``g`` of the state of a request.
 _VISIT = "_device_sessions_visit"
 
-#: Key in ``g`` of a request that carries no credential.
-_NOBODY = "_device_sessions_nobody"
-
 
 def _extension() -> DeviceSessions:
     extension = running_app().extensions.get(EXTENSION)
@@ -93,19 +90,9 @@ def globals_with_session(base: type[Any]) -> type[Any]:
     return type(base.__name__, (SessionGlobals, base), {})
 
 
-def enter(visit: Visit) -> None:
+def set_visit(visit: Visit) -> None:
     """Let this be the state of the request that is running."""
     forget_caller()[_VISIT] = visit
-
-
-def note_nobody(caller: Request) -> None:
-    """Remember that a request carries no credential of ours, good or ended."""
-    forget_caller()[_NOBODY] = caller
-
-
-def is_nobody(caller: Request) -> bool:
-    """Whether :func:`note_nobody` was told so of this request."""
-    return vars(running_globals()).get(_NOBODY) is caller
 
 
 def forget_caller() -> dict[str, Any]:
@@ -132,15 +119,18 @@ def current_user_id() -> Any | None:
     """Return the primary key of who is signed in by a session, or ``None``.
 
     It takes no object and leaves ``db.session`` alone: for what is asked at each request, such as
-    the key of a rate limit or a field of the log.
+    the key of a rate limit.
 
     Raises:
-        werkzeug.exceptions.ServiceUnavailable: the database cannot tell who is calling.
+        werkzeug.exceptions.ServiceUnavailable: the database cannot tell who is calling. Nobody is
+            taken for a stranger then.
     """
     if not has_request_context():
         return None
     visit = current_visit()
-    return visit.user_id if visit.fault is None else visit.session.user_id
+    if visit.fault is not None:
+        bool(visit.session)  # answers 503
+    return visit.user_id
 
 
 #: The extension of the running app.

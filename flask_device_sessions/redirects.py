@@ -12,7 +12,7 @@ import re
 _LONGEST = 2048
 
 #: One slash, not followed by a second or a backslash; no white space, control, or surrogate.
-_PATH = re.compile(r"/(?![/\\])[^\x00-\x20\x7f-\x9f\\\ud800-\udfff]*")
+_PATH = r"/(?![/\\])[^\x00-\x20\x7f-\x9f\\\ud800-\udfff]*"
 
 
 def safe_next(target: object) -> str | None:
@@ -23,4 +23,4 @@ def safe_next(target: object) -> str | None:
     """
     if not isinstance(target, str) or len(target) > _LONGEST:
         return None
-    return target if _PATH.fullmatch(target) else None
+    return target if re.fullmatch(_PATH, target) else None

@@ -15,7 +15,7 @@ import string
 import uuid
 import zlib
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from .encoding import decode, encode
 from .errors import BadToken
@@ -143,7 +143,8 @@ class AccessToken(Credential):
         return rf"{re.escape(prefix)}_[0-9A-Za-z]{{{_PAYLOAD_DIGITS + _CHECKSUM_DIGITS}}}"
 
 
-class IssuedToken(NamedTuple):
+@dataclass(frozen=True)
+class IssuedToken:
     """A new bearer token, in clear this once; its repr hides it.
 
     Attributes:
@@ -152,10 +153,7 @@ class IssuedToken(NamedTuple):
     """
 
     session: Any
-    token: str
-
-    def __repr__(self) -> str:
-        return f"IssuedToken(session={self.session!r})"
+    token: str = field(repr=False)
 
 
 def _checksum(text: str) -> str:

@@ -61,7 +61,9 @@ class Transport:
         self._secure = settings.cookie_secure
         if self._secure is None and settings.needs_secure_cookie:
             self._secure = True
-        self._names = {is_secure: _name_of(settings, is_secure) for is_secure in (True, False)}
+        self._cookie_names = {
+            is_secure: _name_of(settings, is_secure) for is_secure in (True, False)
+        }
         self._keys: tuple[Any, ...] = ()
         self._signatures: Signatures | None = None
 
@@ -133,7 +135,7 @@ class Transport:
 
     def cookie_name(self, app: Flask) -> str:
         """Return the name of the session cookie."""
-        return self._names[self.is_secure(app)]
+        return self._cookie_names[self.is_secure(app)]
 
     def browser_cookie_name(self, app: Flask) -> str:
         """Return the name of the cookie that recognises the browser."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from flask import Request
 from werkzeug.exceptions import ServiceUnavailable
@@ -18,7 +19,8 @@ from .store import Found
 from .tokens import SessionToken
 
 
-class Outgoing(NamedTuple):
+@dataclass(frozen=True)
+class Outgoing:
     """Cookies that the answer sets, once the change behind them is committed.
 
     Attributes:
@@ -31,7 +33,7 @@ class Outgoing(NamedTuple):
     token: SessionToken | None = None
     expires_at: datetime | None = None
     is_clearing: bool = False
-    browser_id: bytes | None = None
+    browser_id: bytes | None = field(default=None, repr=False)
 
     def __bool__(self) -> bool:
         return self.token is not None or self.is_clearing or self.browser_id is not None
@@ -114,7 +116,7 @@ class Visit:
 
     def send(self, **cookies: Any) -> None:
         """Let the answer set these cookies, beside those that it sets already."""
-        self.outgoing = self.outgoing._replace(is_clearing=False, **cookies)
+        self.outgoing = replace(self.outgoing, is_clearing=False, **cookies)
 
     @property
     def ended_because(self) -> str | None:

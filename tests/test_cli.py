@@ -13,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import sqlalchemy as sa
 import time_machine
@@ -102,6 +103,17 @@ def test_the_commands_are_those_of_the_surface(app: Flask) -> None:
     listed = re.findall(r"^  ([a-z-]+)  +(.+)$", page.split("Commands:")[1], re.MULTILINE)
     assert {name for name, _ in listed} == SURFACE
     assert [line for _, line in listed if not line.endswith(".") or "..." in line] == []
+
+
+def test_an_app_may_add_commands_to_the_group(app: Flask) -> None:
+    """One of its own, or another one under a name of ours."""
+    group: Any = app.cli.commands["device-sessions"]
+    group.add_command(click.Command("mine", callback=lambda: click.echo("mine")))
+    group.add_command(click.Command("stats", callback=lambda: click.echo("other")))
+
+    assert output_of(app, "mine") == "mine\n"
+    assert output_of(app, "stats") == "other\n"
+    assert "mine" in output_of(app, "--help")
 
 
 def test_the_group_has_the_name_that_the_app_gives_it(engine: Any) -> None:

@@ -13,7 +13,9 @@ from flask_device_sessions.clients import Client
 from flask_device_sessions.errors import StoreUnavailable
 from flask_device_sessions.ids import new_id
 from flask_device_sessions.lifecycle import Refused
-from flask_device_sessions.tokens import SessionToken
+from flask_device_sessions.notifications import Mail
+from flask_device_sessions.parts import Parts
+from flask_device_sessions.tokens import IssuedToken, SessionToken, new_browser_id
 from flask_device_sessions.visit import Outgoing, Visit, unavailable
 
 
@@ -66,15 +68,21 @@ def test_entering_and_leaving_changes_all_of_who_is_there() -> None:
     )
 
 
-def test_a_visit_shows_no_secret() -> None:
-    """Its repr may land in a log: no header, no credential (ASVS V14.2.1, V16.2.5)."""
-    token = SessionToken.issue(new_id())
+def test_what_goes_out_shows_no_secret() -> None:
+    """Its repr may land in a log: no credential, no browser's name (ASVS V14.2.1, V16.2.5)."""
+    token, browser_id = SessionToken.issue(new_id()), new_browser_id()
 
-    text = repr(_visit(outgoing=Outgoing(token=token)))
+    text = repr(Outgoing(token=token, browser_id=browser_id))
 
-    assert "s3cret" not in text
     assert repr(token.secret) not in text
     assert token.text() not in text
+    assert repr(browser_id) not in text
+
+
+@pytest.mark.parametrize("kind", [IssuedToken, Mail, Outgoing, Parts, SessionToken, Visit])
+def test_what_holds_a_secret_is_no_tuple(kind: type[Any]) -> None:
+    """Error trackers write down what is in a tuple, whatever its repr hides (ASVS V16.2.5)."""
+    assert not issubclass(kind, tuple)
 
 
 @pytest.mark.parametrize(

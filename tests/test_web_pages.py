@@ -107,12 +107,16 @@ def test_the_apps_own_pages_get_none_of_our_headers() -> None:
 
 
 def test_static_files_may_be_cached() -> None:
-    """The style sheet is the same for everyone."""
-    answer = _in_memory(make_app()).get("/device-sessions/static/device_sessions.css")
-    answer.close()
+    """The style sheet is the same for everyone, and shared caches need one copy."""
+    signed_in = _in_memory(make_app())
+    stranger = Browser(signed_in.application)
+    for browser in (signed_in, stranger):
+        answer = browser.get("/device-sessions/static/device_sessions.css")
+        answer.close()
 
-    assert "no-store" not in answer.headers["Cache-Control"]
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert "no-store" not in answer.headers["Cache-Control"]
+        assert "Vary" not in answer.headers
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
 @pytest.mark.parametrize("path", ["/devices/", "/devices/activity", "/confirm", "/login"])

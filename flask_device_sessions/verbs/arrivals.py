@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -22,12 +23,11 @@ from ..networks import normalize
 from ..parts import Parts, tell
 from ..proxies import (
     current_user,
-    enter,
-    is_nobody,
+    forget_caller,
     known_visit,
-    note_nobody,
     running_app,
     running_request,
+    set_visit,
 )
 from ..tokens import Credential
 from ..transport import is_bearer, vary
@@ -48,21 +48,22 @@ class Arrivals(Departures):
         if visit is None:
             app = running_app()
             state = self._states[app]
-            token = None if is_nobody(caller) else _read_token(app, state, caller)
-            visit = self._arrive(app, state, caller, token)
+            visit = self._arrive(app, state, caller, _read_token(app, state, caller))
         return visit
 
     def _welcome(self, app: Flask, state: Parts, caller: Request) -> Any:
         """Restore the session; return an answer to whom ``REQUIRE_LOGIN`` keeps out."""
         login.ensure_joined(app)
         forgery.ensure_sparing(app)
+        by_token = is_bearer(caller)
+        if by_token:
+            forgery.spare_forms()
         if known_visit(caller) is None:
             token = _read_token(app, state, caller)
-            if token is not None or is_bearer(caller) or cookies.carries(app, caller):
+            if token is not None or by_token or cookies.carries(app, caller):
                 self._arrive(app, state, caller, token)
             else:
-                # What more there is to know of the request, whoever asks will find out.
-                note_nobody(caller)
+                forget_caller()  # nobody; what more there is to know, whoever asks will find out
         if not state.settings.require_login or _is_open(caller.endpoint):
             return None
         if caller.method in EXEMPT_METHODS or app.config.get("LOGIN_DISABLED"):
@@ -79,9 +80,7 @@ class Arrivals(Departures):
             is_bearer=is_bearer(caller),
             is_static=_is_static(caller.endpoint),
         )
-        enter(visit)
-        if visit.is_bearer:
-            forgery.spare_forms()
+        set_visit(visit)
         if token is not None:
             self._restore(state, visit, token)
         # Flask's session says so already where it is empty and the caller is not fresh.
@@ -105,8 +104,8 @@ class Arrivals(Departures):
                 self._write_down_refusal(visit, outcome.found, outcome)
             return
         visit.found = outcome.found
-        self._write_down_activity(state, visit, outcome, token)
         visit.session_id, visit.user_id = visit.found.id, visit.found.user_id
+        self._write_down_activity(state, visit, outcome, token)
 
     # -- What is written down ----------------------------------------------------------------------
 
@@ -203,17 +202,19 @@ class Arrivals(Departures):
     # -- After the view ----------------------------------------------------------------------------
 
     def _after_request(self, app: Flask, state: Parts, response: Response) -> Response:
-        visit = known_visit(running_request())
+        caller = running_request()
+        visit = known_visit(caller)
         if visit is None:
-            if response.is_streamed:
+            if response.is_streamed and not _is_static(caller.endpoint):
                 vary(response)  # whoever makes the body may ask yet
-        elif not visit.is_static:
+            return response
+        if not visit.is_static:
             outgoing = NO_COOKIES if visit.is_bearer else visit.outgoing
             state.transport.write(app, response, outgoing)
-            if visit.is_in_flask:
-                login.forget_freshness()
-            if visit.is_bearer:
-                forgery.forget_sparing()
+        if visit.is_in_flask:
+            login.forget_freshness()
+        if visit.is_bearer:
+            forgery.forget_sparing()
         return response
 
     # -- What views ask ----------------------------------------------------------------------------
@@ -244,7 +245,7 @@ class Arrivals(Departures):
         """Delete the cookie of a session that is no more; its owner has been told."""
         visit = self.visit()
         if visit.refused is not None:
-            visit.outgoing = visit.outgoing._replace(is_clearing=True)
+            visit.outgoing = replace(visit.outgoing, is_clearing=True)
 
 
 def _read_token(app: Flask, state: Parts, caller: Request) -> Credential | None:

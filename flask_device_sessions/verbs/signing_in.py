@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -237,7 +238,7 @@ class SigningIn(Arrivals):
         """Return the digest of the browser's name; a browser without one is given one."""
         visit = self.visit()
         browser_id = self._browser_id()
-        visit.outgoing = visit.outgoing._replace(browser_id=browser_id)
+        visit.outgoing = replace(visit.outgoing, browser_id=browser_id)
         return digest_of(browser_id)
 
     def _browser_id(self) -> bytes:

@@ -6,9 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, g
+from flask_login import current_user
 
-from flask_device_sessions import DeviceSessions, StoreUnavailable, ip_changed, session_ended
+from flask_device_sessions import (
+    DeviceSessions,
+    StoreUnavailable,
+    current_user_id,
+    ip_changed,
+    session_ended,
+)
 from flask_device_sessions.testing import Browser, listen_to
 from tests.support import PASSWORD, User, add_user, db, make_app, sign_in, statements, who
 
@@ -73,6 +80,20 @@ def test_a_move_is_an_event_and_a_signal(
     assert _moves(laptop) == [{"old": HOME, "new": CAFE}]
     assert (session.ip_address, session.last_ip_address) == (HOME, CAFE)
     assert extension.verify_audit()
+
+
+def test_who_moved_is_known_to_who_hears_of_it(app: Flask, ada: User, laptop: Browser) -> None:
+    """The signal comes before the view, and the request is somebody's already."""
+    heard = []
+
+    def note(sender: Flask, **facts: Any) -> None:
+        heard.append((current_user_id(), g.current_session.user_id, current_user.id))
+
+    sign_in(laptop)
+    with ip_changed.connected_to(note):
+        _go(laptop, CAFE)
+
+    assert heard == [(ada.id, ada.id, ada.id)]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 import time_machine
-from flask import Flask
+from flask import Flask, g, request
 from flask.testing import FlaskClient
 from flask_login import LoginManager, login_required, login_user, logout_user
 from flask_wtf import CSRFProtect, FlaskForm
@@ -68,6 +68,33 @@ def is_refused(script: FlaskClient) -> bool:
     """Whether a view that needs a sign-in answers the challenge of a bad token."""
     answer = script.get("/private")
     return (answer.status_code, answer.headers.get("WWW-Authenticate")) == (401, INVALID)
+
+
+def test_a_hook_of_the_app_may_say_where_the_token_is(
+    app: Flask, extension: DeviceSessions, ada: User, issued: IssuedToken
+) -> None:
+    """In an address, for a feed: whoever asks later finds it, though our hook had seen nobody."""
+
+    @app.before_request
+    def take_from_address() -> None:
+        if "token" in request.args:
+            request.environ["HTTP_AUTHORIZATION"] = f"Bearer {request.args['token']}"
+
+    reader = Browser(app)
+
+    assert who(reader) is None
+    assert reader.get(f"/whoami?token={issued.token}").get_json()["user"] == ada.email
+
+
+@pytest.mark.parametrize("path", ["/whoami", "/device-sessions/static/device_sessions.css"])
+def test_a_form_is_spared_for_one_request(
+    app: Flask, extension: DeviceSessions, script: Browser, path: str
+) -> None:
+    """An app context that outlives it does not spare the next one's."""
+    with app.app_context():
+        script.get(path).close()
+
+        assert "csrf_valid" not in g
 
 
 # -- Made ------------------------------------------------------------------------------------------
