@@ -12,7 +12,8 @@ from typing import Any
 import click
 from flask import Flask
 
-from . import api, cookies, login, web
+from . import cookies, login
+from .config import Settings
 from .errors import ConfigError
 from .notifications import Mailer
 from .parts import Parts, assemble
@@ -81,11 +82,7 @@ class DeviceSessions(SigningIn, Programs, Managing, Looking, Keeping):
         self._states[app] = state
         app.extensions[EXTENSION] = self
         login.connect(app)
-        app.register_blueprint(web.make_blueprint(state.settings))
-        web.register_error_handlers(app, with_pages=state.settings.pages)
-        app.cli.add_command(_Commands(state.settings.cli_name, help=_ABOUT_COMMANDS))
-        if state.settings.api:
-            api.register(app, state.settings)
+        _register_surfaces(app, state.settings)
         cookies.spare(app)
         app.app_ctx_globals_class = globals_with_session(app.app_ctx_globals_class)
         # The first hook before a request, and the last after it: any other may ask who is calling.
@@ -98,9 +95,24 @@ class DeviceSessions(SigningIn, Programs, Managing, Looking, Keeping):
         """Restore the session; then answer a method that the API does not have."""
         caller = running_request()
         answer = self._welcome(app, state, caller)
-        if answer is None and caller.routing_exception is not None:
+        if answer is None and caller.routing_exception is not None and state.settings.api:
+            from . import api
+
             return api.refuse_method()
         return answer
+
+
+def _register_surfaces(app: Flask, settings: Settings) -> None:
+    """Register pages, API and commands, which are loaded here: who asks for a model needs none."""
+    from . import web
+
+    app.register_blueprint(web.make_blueprint(settings))
+    web.register_error_handlers(app, with_pages=settings.pages)
+    if settings.api:
+        from . import api
+
+        api.register(app, settings)
+    app.cli.add_command(_Commands(settings.cli_name, help=_ABOUT_COMMANDS))
 
 
 _ABOUT_COMMANDS = """See sessions, end them, and look after what is kept of them.
