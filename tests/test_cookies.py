@@ -139,6 +139,15 @@ def test_one_cookie_is_what_werkzeug_finds(header: str) -> None:
         assert cookies.sent(request, name) == request.cookies.get(name)
 
 
+@pytest.mark.parametrize("header", ['a="x; b=1"; b=2', "a=x y; b=2", "a=\t; b=2", "a=\xe9; b=2"])
+def test_a_strange_neighbour_hides_no_cookie(header: str) -> None:
+    """Quotes, spaces, control characters, other alphabets: Werkzeug's parser tells then."""
+    request = Request({"HTTP_COOKIE": header})
+
+    assert cookies.sent(request, "b") == "2"
+    assert cookies.sent(request, "a") == request.cookies.get("a")
+
+
 def test_the_first_of_two_cookies_with_a_name_counts() -> None:
     """The one with the longer path, which browsers send first (RFC 6265 5.4)."""
     assert cookies.sent(Request({"HTTP_COOKIE": "b=0; a=1; a=2"}), "a") == "1"
