@@ -30,15 +30,13 @@ print((time.process_time() - began) * 1000)
 _MADE = f"""
 {_FRAMEWORKS}
 import time
-import flask_device_sessions
-app, db = flask.Flask("benchmarks"), flask_sqlalchemy.SQLAlchemy()
-app.config.update(SECRET_KEY="x" * 32, SQLALCHEMY_DATABASE_URI="sqlite://")
+from benchmarks.contenders._flask import make_app, make_user_model
+from flask_device_sessions import DeviceSessions
+app, db = make_app("sqlite://"), flask_sqlalchemy.SQLAlchemy()
 db.init_app(app)
-class User(flask_login.UserMixin, db.Model):
-    id = db.Column(db.Integer, primary_key=True)
-    email = db.Column(db.String(200))
+user_model = make_user_model(db)
 began = time.process_time()
-flask_device_sessions.DeviceSessions(app)
+DeviceSessions(app, user_model=user_model)
 print((time.process_time() - began) * 1000)
 """
 

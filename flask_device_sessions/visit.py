@@ -52,7 +52,6 @@ class Visit:
         look: looks closer at who is calling.
         now: when the request came: the one time that all its decisions use.
         is_bearer: whether an access token decides: no cookie is read then, or set.
-        is_static: whether it is for a static file, which is the same for everybody.
 
     Attributes:
         found: the session of a good credential.
@@ -82,14 +81,12 @@ class Visit:
         now: datetime,
         *,
         is_bearer: bool = False,
-        is_static: bool = False,
     ) -> None:
         self.request = request
         self.address = address
         self.look = look
         self.now = now
         self.is_bearer = is_bearer
-        self.is_static = is_static
 
     @cached_property
     def client(self) -> Client:

@@ -68,12 +68,14 @@ def test_entering_and_leaving_changes_all_of_who_is_there() -> None:
     )
 
 
-def test_what_goes_out_shows_no_secret() -> None:
-    """Its repr may land in a log: no credential, no browser's name (ASVS V14.2.1, V16.2.5)."""
+def test_a_visit_shows_no_secret() -> None:
+    """Its repr, and that of what goes out, may land in a log (ASVS V14.2.1, V16.2.5)."""
     token, browser_id = SessionToken.issue(new_id()), new_browser_id()
+    outgoing = Outgoing(token=token, browser_id=browser_id)
 
-    text = repr(Outgoing(token=token, browser_id=browser_id))
+    text = repr(outgoing) + repr(_visit(outgoing=outgoing))
 
+    assert "s3cret" not in text
     assert repr(token.secret) not in text
     assert token.text() not in text
     assert repr(browser_id) not in text

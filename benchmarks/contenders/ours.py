@@ -35,7 +35,8 @@ def make(uri: str, **config: Any) -> Contender:
 
     @app.get("/session")
     def session() -> str:
-        return str(g.current_session.user_id) if g.current_session else abort(401)
+        live = g.current_session
+        return str(live.user_id) if live is not None else abort(401)
 
     @app.get("/open")
     def open_to_all() -> str:

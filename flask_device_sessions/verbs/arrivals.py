@@ -46,8 +46,7 @@ class Arrivals(Departures):
         caller = running_request()
         visit = known_visit(caller)
         if visit is None:
-            app = running_app()
-            state = self._states[app]
+            app, state = running_app(), self._state
             visit = self._arrive(app, state, caller, _read_token(app, state, caller))
         return visit
 
@@ -78,13 +77,12 @@ class Arrivals(Departures):
             partial(state.transport.client_from, app, caller),
             utc_now(),
             is_bearer=is_bearer(caller),
-            is_static=_is_static(caller.endpoint),
         )
         set_visit(visit)
         if token is not None:
             self._restore(state, visit, token)
         # Flask's session says so already where it is empty and the caller is not fresh.
-        if not visit.is_static and (
+        if not _is_static(caller.endpoint) and (
             cookies.carries(app, caller) or self._is_fresh(visit, state.settings.freshness)
         ):
             self._follow_freshness(visit)
@@ -208,7 +206,7 @@ class Arrivals(Departures):
             if response.is_streamed and not _is_static(caller.endpoint):
                 vary(response)  # whoever makes the body may ask yet
             return response
-        if not visit.is_static:
+        if not _is_static(caller.endpoint):
             outgoing = NO_COOKIES if visit.is_bearer else visit.outgoing
             state.transport.write(app, response, outgoing)
         if visit.is_in_flask:

@@ -70,33 +70,6 @@ def is_refused(script: FlaskClient) -> bool:
     return (answer.status_code, answer.headers.get("WWW-Authenticate")) == (401, INVALID)
 
 
-def test_a_hook_of_the_app_may_say_where_the_token_is(
-    app: Flask, extension: DeviceSessions, ada: User, issued: IssuedToken
-) -> None:
-    """In an address, for a feed: whoever asks later finds it, though our hook had seen nobody."""
-
-    @app.before_request
-    def take_from_address() -> None:
-        if "token" in request.args:
-            request.environ["HTTP_AUTHORIZATION"] = f"Bearer {request.args['token']}"
-
-    reader = Browser(app)
-
-    assert who(reader) is None
-    assert reader.get(f"/whoami?token={issued.token}").get_json()["user"] == ada.email
-
-
-@pytest.mark.parametrize("path", ["/whoami", "/device-sessions/static/device_sessions.css"])
-def test_a_form_is_spared_for_one_request(
-    app: Flask, extension: DeviceSessions, script: Browser, path: str
-) -> None:
-    """An app context that outlives it does not spare the next one's."""
-    with app.app_context():
-        script.get(path).close()
-
-        assert "csrf_valid" not in g
-
-
 # -- Made ------------------------------------------------------------------------------------------
 
 
@@ -193,6 +166,22 @@ def test_a_long_name_is_cut(extension: DeviceSessions, ada: User) -> None:
 
 
 # -- Used ------------------------------------------------------------------------------------------
+
+
+def test_a_hook_of_the_app_may_say_where_the_token_is(
+    app: Flask, extension: DeviceSessions, ada: User, issued: IssuedToken
+) -> None:
+    """In an address, for a feed: whoever asks later finds it, though our hook had seen nobody."""
+
+    @app.before_request
+    def take_from_address() -> None:
+        if "token" in request.args:
+            request.environ["HTTP_AUTHORIZATION"] = f"Bearer {request.args['token']}"
+
+    reader = Browser(app)
+
+    assert who(reader) is None
+    assert reader.get(f"/whoami?token={issued.token}").get_json()["user"] == ada.email
 
 
 def test_a_valid_token_costs_one_select(app: Flask, script: Browser) -> None:
@@ -626,6 +615,17 @@ def test_an_app_without_the_extension_keeps_its_answers(app: Flask) -> None:
 
 
 # -- CSRF ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/whoami", "/device-sessions/static/device_sessions.css"])
+def test_a_form_is_spared_for_one_request(
+    app: Flask, extension: DeviceSessions, script: Browser, path: str
+) -> None:
+    """An app context that outlives it does not spare the next one's."""
+    with app.app_context():
+        script.get(path).close()
+
+        assert "csrf_valid" not in g
 
 
 @pytest.mark.parametrize("config", [{"WTF_CSRF_ENABLED": True}])
